@@ -1,0 +1,144 @@
+//! What is recorded: *intent* before a step, *outcome* after it, under one correlation ID.
+
+use crate::clock::Timestamp;
+use crate::ids::{CorrelationId, JobId, ObjectGuid};
+use crate::outcome::{Done, Failure, Outcome};
+use serde::{Deserialize, Serialize};
+
+/// Before or after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It is about to be done. Cannot be written: is not done.
+    Intent,
+    /// It was done, or not.
+    Outcome,
+}
+
+/// What was done, in the words of Entra's own audit log where it has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Activity {
+    /// Somebody asked for a code.
+    #[serde(rename = "Self-service password reset flow activity progress")]
+    CodeRequested,
+    /// Somebody typed a code.
+    #[serde(rename = "Verify code for self-service password reset")]
+    CodeChecked,
+    /// Reset.
+    #[serde(rename = "Reset password (self-service)")]
+    Reset,
+    /// Change.
+    #[serde(rename = "Change password (self-service)")]
+    Change,
+    /// Unlock.
+    #[serde(rename = "Unlock user account (self-service)")]
+    Unlock,
+}
+
+impl Activity {
+    /// Every activity.
+    pub const ALL: [Self; 5] =
+        [Self::CodeRequested, Self::CodeChecked, Self::Reset, Self::Change, Self::Unlock];
+
+    /// Entra's `activityDisplayName`.
+    pub const fn display_name(self) -> &'static str {
+        match self {
+            Self::CodeRequested => "Self-service password reset flow activity progress",
+            Self::CodeChecked => "Verify code for self-service password reset",
+            Self::Reset => "Reset password (self-service)",
+            Self::Change => "Change password (self-service)",
+            Self::Unlock => "Unlock user account (self-service)",
+        }
+    }
+}
+
+/// How it ended, as Entra's `result`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditResult {
+    /// Not known yet: an intent.
+    Pending,
+    /// Done, on evidence.
+    Success,
+    /// Not done.
+    Failure,
+}
+
+/// One row of the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEvent {
+    /// When.
+    pub at: Timestamp,
+    /// The user action that it belongs to.
+    pub correlation_id: CorrelationId,
+    /// The job that does it.
+    pub job_id: JobId,
+    /// Before or after.
+    pub phase: Phase,
+    /// What.
+    pub activity: Activity,
+    /// How it ended.
+    pub result: AuditResult,
+    /// The name that was typed.
+    pub user_name: String,
+    /// Whom it meant, once that is known.
+    pub object_guid: Option<ObjectGuid>,
+    /// The address that the request came from.
+    pub source: Option<String>,
+    /// The domain controller's evidence of success.
+    pub done: Option<Done>,
+    /// Code, cause and evidence of a failure.
+    pub failure: Option<Failure>,
+}
+
+impl AuditEvent {
+    /// The row that goes before: same ids, nothing known yet.
+    pub fn intent(
+        at: Timestamp,
+        correlation_id: CorrelationId,
+        job_id: JobId,
+        activity: Activity,
+        user_name: String,
+        object_guid: Option<ObjectGuid>,
+        source: Option<String>,
+    ) -> Self {
+        Self {
+            at,
+            correlation_id,
+            job_id,
+            phase: Phase::Intent,
+            activity,
+            result: AuditResult::Pending,
+            user_name,
+            object_guid,
+            source,
+            done: None,
+            failure: None,
+        }
+    }
+
+    /// The row that goes after: what the intent's job came to.
+    #[must_use]
+    pub fn ended(self, at: Timestamp, outcome: &Outcome) -> Self {
+        let (result, done, failure) = match outcome {
+            Outcome::Done(done) => (AuditResult::Success, Some(done.clone()), None),
+            Outcome::CodeSent { .. } | Outcome::CodeAccepted { .. } => (AuditResult::Success, None, None),
+            Outcome::Refused(failure) | Outcome::Retry(failure) | Outcome::Unknown(failure) => {
+                (AuditResult::Failure, None, Some(failure.clone()))
+            }
+        };
+        Self { at, phase: Phase::Outcome, result, done, failure, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activities_serialise_as_the_name_that_is_shown() {
+        for activity in Activity::ALL {
+            assert_eq!(serde_json::to_value(activity).ok(), Some(activity.display_name().into()));
+        }
+    }
+}

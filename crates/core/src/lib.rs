@@ -1,0 +1,19 @@
+//! keyback's vocabulary: ids, secrets, the clock, job states, what is recorded, and the messages between server and agent.
+//!
+//! Decides what these things are and which of them are legal. Does no I/O and asks no clock: time and randomness
+//! come in as parameters.
+
+pub mod audit;
+pub mod clock;
+pub mod ids;
+pub mod job;
+pub mod keys;
+pub mod message;
+pub mod outcome;
+pub mod relay;
+pub mod secrets;
+
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use ids::{ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, SourceAnchor, UserName};
+pub use outcome::{Done, Evidence, Failure, Person, ServerReply};
+pub use secrets::{CurrentPassword, NewPassword, PlainCode, PlainTicket, TicketHash};

@@ -1,0 +1,534 @@
+//! The messages between server and agent: what stands in the clear, what is sealed, who signs what.
+//!
+//! A request is a header (signed, and bound to the seal as HPKE `aad`), a sealed body and the server's signature over
+//! both. A reply names the request by its digest and is signed by the agent. An unknown version, suite, kind or field
+//! is refused, never skipped. Opening a seal is the agent's alone.
+
+use crate::clock::Timestamp;
+use crate::ids::{ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, SourceAnchor, UserName};
+use crate::job::{Kind, Operation};
+use crate::keys::{Aead, Kdf, Kem, SealingKey, SigningKey, VerifyingKey};
+use crate::outcome::Outcome;
+use crate::secrets::{CurrentPassword, NewPassword, PlainCode};
+use base64::Engine;
+use hpke::{OpModeS, Serializable};
+use keyback_codes::{Cause, Explain};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// The version this code speaks, and the only one that it accepts.
+pub const VERSION: u8 = 1;
+/// X25519, HKDF-SHA256, ChaCha20-Poly1305.
+pub const SUITE: u8 = 1;
+/// A message is valid this long at most.
+pub const MAX_VALIDITY: Duration = Duration::from_mins(5);
+/// Sealed bodies are padded to a multiple of this many bytes.
+pub const PADDED_TO: usize = 512;
+/// No message is longer than this.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+const REQUEST: &[u8; 4] = b"KBQ1";
+const REPLY: &[u8; 4] = b"KBR1";
+const SIGNATURE: usize = 64;
+const ENCAPSULATED: usize = 32;
+
+/// What the relay may read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// [`VERSION`].
+    pub version: u8,
+    /// [`SUITE`].
+    pub suite: u8,
+    /// Which of the four things is asked.
+    pub kind: Kind,
+    /// The job; the agent does each once.
+    pub job_id: JobId,
+    /// Whom, once that is known.
+    pub object_guid: Option<ObjectGuid>,
+    /// Whom, as Entra knows them.
+    pub source_anchor: Option<SourceAnchor>,
+    /// What it is all for: a proof given for one operation is worth nothing for another.
+    pub operation: Operation,
+    /// Not to be acted upon before.
+    pub not_before: Timestamp,
+    /// Not to be acted upon after; the job's deadline.
+    pub not_after: Timestamp,
+    /// The user action.
+    pub correlation_id: CorrelationId,
+    /// The server's signing key.
+    pub sender: KeyId,
+    /// The agent's unsealing key.
+    pub recipient: KeyId,
+}
+
+/// What only the agent may read.
+pub enum Body {
+    /// Verify: find this user and mail a code to the address of record.
+    AskCode {
+        /// As typed.
+        user: UserName,
+    },
+    /// Verify: is this the code?
+    CheckCode {
+        /// The code that was mailed, by its challenge.
+        challenge: ChallengeId,
+        /// As typed.
+        code: PlainCode,
+    },
+    /// Reset.
+    Reset {
+        /// The proof.
+        challenge: ChallengeId,
+        /// What to set.
+        new: NewPassword,
+    },
+    /// Change.
+    Change {
+        /// The proof.
+        challenge: ChallengeId,
+        /// What the directory compares.
+        current: CurrentPassword,
+        /// What to set.
+        new: NewPassword,
+    },
+    /// Unlock.
+    Unlock {
+        /// The proof.
+        challenge: ChallengeId,
+    },
+}
+
+/// Why a message was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum MessageError {
+    /// Not a message, or longer than [`MAX_MESSAGE`].
+    #[error("this is not a message of keyback's, or it is damaged")]
+    Malformed,
+    /// Another version, suite, kind or field.
+    #[error("the message has a version, suite, kind or field that is not known here")]
+    Unknown,
+    /// Somebody else's signature, or altered bytes.
+    #[error("the signature does not fit the pinned key")]
+    Signature,
+    /// Sealed for another key, or altered.
+    #[error("the seal cannot be opened with this agent's key")]
+    Seal,
+    /// Too early, too late, or valid for too long.
+    #[error("the message is not valid at this time: from {not_before} to {not_after}, now {now}")]
+    Validity {
+        /// The header's.
+        not_before: Timestamp,
+        /// The header's.
+        not_after: Timestamp,
+        /// This side's clock.
+        now: Timestamp,
+    },
+    /// An answer to something else.
+    #[error("the reply belongs to another request")]
+    OtherRequest,
+}
+
+impl Explain for MessageError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Malformed
+            | Self::Unknown
+            | Self::Signature
+            | Self::Seal
+            | Self::Validity { .. }
+            | Self::OtherRequest => Cause::MessageRefused,
+        }
+    }
+}
+
+/// The HPKE `info` of a message to one agent.
+pub fn seal_info(kind: Kind, agent: KeyId) -> Vec<u8> {
+    format!("keyback/1/{kind}/{agent}").into_bytes()
+}
+
+impl Header {
+    /// Whether it may be acted upon at `now`.
+    pub fn check_validity(&self, now: Timestamp) -> Result<(), MessageError> {
+        let (not_before, not_after) = (self.not_before, self.not_after);
+        if now < not_before || now > not_after || not_after.since(not_before) > MAX_VALIDITY {
+            return Err(MessageError::Validity { not_before, not_after, now });
+        }
+        Ok(())
+    }
+}
+
+/// SHA-256 over a whole request: what a reply is bound to.
+pub fn digest(request: &[u8]) -> String {
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(Sha256::digest(request))
+}
+
+/// Seals the body to the agent and signs the whole.
+pub fn seal(
+    header: &Header,
+    body: &Body,
+    to: &SealingKey,
+    agent: KeyId,
+    by: &SigningKey,
+) -> Result<Vec<u8>, MessageError> {
+    let header_json = serde_json::to_vec(header).map_err(|_| MessageError::Malformed)?;
+    let plain = body.encode();
+    let (encapsulated, sealed) = hpke::single_shot_seal::<Aead, Kdf, Kem>(
+        &OpModeS::Base,
+        to.key(),
+        &seal_info(header.kind, agent),
+        &plain,
+        &header_json,
+    )
+    .map_err(|_| MessageError::Seal)?;
+    let length = u16::try_from(header_json.len()).map_err(|_| MessageError::Malformed)?;
+    let mut message =
+        Vec::with_capacity(REQUEST.len() + 2 + header_json.len() + ENCAPSULATED + sealed.len() + SIGNATURE);
+    message.extend_from_slice(REQUEST);
+    message.extend_from_slice(&length.to_le_bytes());
+    message.extend_from_slice(&header_json);
+    message.extend_from_slice(&encapsulated.to_bytes());
+    message.extend_from_slice(&sealed);
+    let signature = by.sign(&message);
+    message.extend_from_slice(&signature);
+    if message.len() > MAX_MESSAGE { Err(MessageError::Malformed) } else { Ok(message) }
+}
+
+/// A request whose signature holds, its body still sealed.
+pub struct SignedRequest<'a> {
+    /// What was signed.
+    pub header: Header,
+    /// The header's bytes, as they are bound to the seal.
+    pub aad: &'a [u8],
+    /// HPKE's encapsulated key.
+    pub encapsulated: &'a [u8],
+    /// The sealed body.
+    pub sealed: &'a [u8],
+    /// What the reply will name.
+    pub digest: String,
+}
+
+fn cut_signature<'a>(bytes: &'a [u8], magic: &[u8], from: &VerifyingKey) -> Result<&'a [u8], MessageError> {
+    if bytes.len() > MAX_MESSAGE || bytes.len() < magic.len() + SIGNATURE || !bytes.starts_with(magic) {
+        return Err(MessageError::Malformed);
+    }
+    let (signed, signature) = bytes.split_at(bytes.len() - SIGNATURE);
+    if from.verifies(signed, signature) { Ok(&signed[magic.len()..]) } else { Err(MessageError::Signature) }
+}
+
+impl<'a> SignedRequest<'a> {
+    /// Checks form and signature. Validity in time, and what is asked, are the agent's to judge.
+    pub fn parse(bytes: &'a [u8], from: &VerifyingKey) -> Result<Self, MessageError> {
+        let rest = cut_signature(bytes, REQUEST, from)?;
+        let (length, rest) = rest.split_first_chunk::<2>().ok_or(MessageError::Malformed)?;
+        let length = usize::from(u16::from_le_bytes(*length));
+        let (aad, rest) = rest.split_at_checked(length).ok_or(MessageError::Malformed)?;
+        let (encapsulated, sealed) = rest.split_at_checked(ENCAPSULATED).ok_or(MessageError::Malformed)?;
+        let header: Header = serde_json::from_slice(aad).map_err(|_| MessageError::Unknown)?;
+        if header.version != VERSION || header.suite != SUITE {
+            return Err(MessageError::Unknown);
+        }
+        Ok(Self { header, aad, encapsulated, sealed, digest: digest(bytes) })
+    }
+}
+
+const USER: u8 = 1;
+const CHALLENGE: u8 = 2;
+const CODE: u8 = 3;
+const NEW: u8 = 4;
+const CURRENT: u8 = 5;
+
+impl Body {
+    /// Fields of tag, length and bytes, a zero, and zeros up to a multiple of [`PADDED_TO`].
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        // Room for the longest body, so that growing leaves no copy of a secret behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(PADDED_TO * 5));
+        let mut put = |tag: u8, value: &[u8]| {
+            bytes.push(tag);
+            bytes.extend_from_slice(&u16::try_from(value.len()).unwrap_or(u16::MAX).to_le_bytes());
+            bytes.extend_from_slice(value);
+        };
+        let challenge = |challenge: &ChallengeId| challenge.to_string().into_bytes();
+        match self {
+            Self::AskCode { user } => put(USER, user.as_str().as_bytes()),
+            Self::CheckCode { challenge: id, code } => {
+                put(CHALLENGE, &challenge(id));
+                put(CODE, code.expose().as_bytes());
+            }
+            Self::Reset { challenge: id, new } => {
+                put(CHALLENGE, &challenge(id));
+                put(NEW, new.expose().as_bytes());
+            }
+            Self::Change { challenge: id, current, new } => {
+                put(CHALLENGE, &challenge(id));
+                put(NEW, new.expose().as_bytes());
+                put(CURRENT, current.expose().as_bytes());
+            }
+            Self::Unlock { challenge: id } => put(CHALLENGE, &challenge(id)),
+        }
+        bytes.push(0);
+        let padded = bytes.len().next_multiple_of(PADDED_TO);
+        bytes.resize(padded, 0);
+        bytes
+    }
+
+    /// Of an opened seal. The kind is the header's: a body of another kind is refused.
+    pub fn decode(kind: Kind, plain: &[u8]) -> Result<Self, MessageError> {
+        let mut fields: [Option<&[u8]>; 6] = [None; 6];
+        let mut rest = plain;
+        loop {
+            let (&tag, after) = rest.split_first().ok_or(MessageError::Malformed)?;
+            if tag == 0 {
+                if after.iter().any(|byte| *byte != 0) {
+                    return Err(MessageError::Malformed);
+                }
+                break;
+            }
+            let (length, after) = after.split_first_chunk::<2>().ok_or(MessageError::Malformed)?;
+            let (value, after) = after
+                .split_at_checked(usize::from(u16::from_le_bytes(*length)))
+                .ok_or(MessageError::Malformed)?;
+            match fields.get_mut(usize::from(tag)) {
+                Some(field) if field.is_none() => *field = Some(value),
+                Some(_) => return Err(MessageError::Malformed),
+                None => return Err(MessageError::Unknown),
+            }
+            rest = after;
+        }
+        let text =
+            |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| MessageError::Malformed);
+        let challenge =
+            |bytes: &[u8]| text(bytes)?.parse::<ChallengeId>().map_err(|_| MessageError::Malformed);
+        let secret = |bytes: &[u8]| Zeroizing::new(bytes.to_vec());
+        let new = |bytes: &[u8]| NewPassword::parse(secret(bytes)).map_err(|_| MessageError::Malformed);
+        match (kind, fields) {
+            (Kind::Verify, [None, Some(user), None, None, None, None]) => Ok(Self::AskCode {
+                user: UserName::parse(&text(user)?).map_err(|_| MessageError::Malformed)?,
+            }),
+            (Kind::Verify, [None, None, Some(id), Some(code), None, None]) => {
+                let code = std::str::from_utf8(code)
+                    .ok()
+                    .and_then(PlainCode::parse)
+                    .ok_or(MessageError::Malformed)?;
+                Ok(Self::CheckCode { challenge: challenge(id)?, code })
+            }
+            (Kind::Reset, [None, None, Some(id), None, Some(password), None]) => {
+                Ok(Self::Reset { challenge: challenge(id)?, new: new(password)? })
+            }
+            (Kind::Change, [None, None, Some(id), None, Some(password), Some(current)]) => {
+                let current = CurrentPassword::parse(secret(current)).map_err(|_| MessageError::Malformed)?;
+                Ok(Self::Change { challenge: challenge(id)?, current, new: new(password)? })
+            }
+            (Kind::Unlock, [None, None, Some(id), None, None, None]) => {
+                Ok(Self::Unlock { challenge: challenge(id)? })
+            }
+            (Kind::Verify | Kind::Reset | Kind::Change | Kind::Unlock, _) => Err(MessageError::Unknown),
+        }
+    }
+}
+
+/// The agent's answer to one request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reply {
+    /// [`VERSION`].
+    pub version: u8,
+    /// The job.
+    pub job_id: JobId,
+    /// [`digest`] of the request that this answers.
+    pub request: String,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+impl Reply {
+    /// The signed bytes.
+    pub fn sign(&self, by: &SigningKey) -> Vec<u8> {
+        let mut bytes = REPLY.to_vec();
+        // Plain data of our own types: there is nothing in it that cannot be written as JSON.
+        bytes.extend_from_slice(&serde_json::to_vec(self).unwrap_or_default());
+        let signature = by.sign(&bytes);
+        bytes.extend_from_slice(&signature);
+        bytes
+    }
+
+    /// Checks the signature, and that this answers `job_id` and `request`.
+    pub fn parse(
+        bytes: &[u8],
+        from: &VerifyingKey,
+        job_id: JobId,
+        request: &str,
+    ) -> Result<Self, MessageError> {
+        let json = cut_signature(bytes, REPLY, from)?;
+        let reply: Self = serde_json::from_slice(json).map_err(|_| MessageError::Unknown)?;
+        if reply.version != VERSION {
+            return Err(MessageError::Unknown);
+        }
+        if reply.job_id != job_id || reply.request != request {
+            return Err(MessageError::OtherRequest);
+        }
+        Ok(reply)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Failure;
+    use hpke::{Deserializable, Kem as _, OpModeR};
+    use proptest::prelude::*;
+
+    fn server() -> SigningKey {
+        SigningKey::from_seed(&[1; 32]).unwrap()
+    }
+
+    fn agent_keys() -> (<Kem as hpke::Kem>::PrivateKey, SealingKey) {
+        let (private, public) = Kem::derive_keypair(&[3; 32]);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(&public.to_bytes());
+        (private, SealingKey::from_bytes(bytes).unwrap())
+    }
+
+    fn header(kind: Kind) -> Header {
+        let (_, sealing) = agent_keys();
+        Header {
+            version: VERSION,
+            suite: SUITE,
+            kind,
+            job_id: JobId::from_random([1; 16]),
+            object_guid: Some(ObjectGuid::from_wire([2; 16])),
+            source_anchor: None,
+            operation: Operation::Reset,
+            not_before: Timestamp::from_micros(0),
+            not_after: Timestamp::from_micros(60_000_000),
+            correlation_id: CorrelationId::from_random([4; 16]),
+            sender: server().verifying_key().id(),
+            recipient: sealing.id(),
+        }
+    }
+
+    fn agent_id() -> KeyId {
+        KeyId::of(b"agent")
+    }
+
+    fn reset(password: &str) -> Body {
+        let new = NewPassword::parse(Zeroizing::new(password.as_bytes().to_vec())).unwrap();
+        Body::Reset { challenge: ChallengeId::from_random([5; 16]), new }
+    }
+
+    fn sealed(password: &str) -> Vec<u8> {
+        seal(&header(Kind::Reset), &reset(password), &agent_keys().1, agent_id(), &server()).unwrap()
+    }
+
+    fn open(bytes: &[u8]) -> Result<Body, MessageError> {
+        let request = SignedRequest::parse(bytes, &server().verifying_key())?;
+        let encapsulated = <Kem as hpke::Kem>::EncappedKey::from_bytes(request.encapsulated)
+            .map_err(|_| MessageError::Seal)?;
+        let plain = hpke::single_shot_open::<Aead, Kdf, Kem>(
+            &OpModeR::Base,
+            &agent_keys().0,
+            &encapsulated,
+            &seal_info(request.header.kind, agent_id()),
+            request.sealed,
+            request.aad,
+        )
+        .map_err(|_| MessageError::Seal)?;
+        Body::decode(request.header.kind, &plain)
+    }
+
+    #[test]
+    fn what_was_sealed_opens_unchanged() {
+        let Ok(Body::Reset { new, .. }) = open(&sealed("Grüße 1!")) else { panic!("a reset was sealed") };
+        assert_eq!(new.expose(), "Grüße 1!");
+    }
+
+    #[test]
+    fn every_flipped_byte_is_noticed() {
+        let message = sealed("secret");
+        for at in 0..message.len() {
+            let mut altered = message.clone();
+            altered[at] ^= 1;
+            assert!(SignedRequest::parse(&altered, &server().verifying_key()).is_err(), "byte {at}");
+        }
+        let other = SigningKey::from_seed(&[9; 32]).unwrap().verifying_key();
+        assert_eq!(SignedRequest::parse(&message, &other).err(), Some(MessageError::Signature));
+    }
+
+    #[test]
+    fn short_and_long_passwords_have_messages_of_equal_size_and_no_marker() {
+        let (short, long) = (sealed("marker-x"), sealed(&"marker-x".repeat(20)));
+        assert_eq!(short.len(), long.len());
+        assert!(!long.windows(8).any(|window| window == b"marker-x"));
+    }
+
+    #[test]
+    fn an_unknown_field_version_or_suite_is_refused() {
+        let sign = |json: &str| {
+            let mut bytes = REQUEST.to_vec();
+            bytes.extend_from_slice(&u16::try_from(json.len()).unwrap().to_le_bytes());
+            bytes.extend_from_slice(json.as_bytes());
+            bytes.extend_from_slice(&[0; ENCAPSULATED]);
+            let signature = server().sign(&bytes);
+            bytes.extend_from_slice(&signature);
+            bytes
+        };
+        let good = serde_json::to_string(&header(Kind::Reset)).unwrap();
+        assert!(SignedRequest::parse(&sign(&good), &server().verifying_key()).is_ok());
+        for bad in [
+            good.replace("\"version\":1", "\"version\":2"),
+            good.replace("\"suite\":1", "\"suite\":2"),
+            good.replace("\"kind\":\"reset\"", "\"kind\":\"delete\""),
+            good.replacen('{', "{\"extra\":1,", 1),
+        ] {
+            assert_ne!(bad, good);
+            let refused = SignedRequest::parse(&sign(&bad), &server().verifying_key()).err();
+            assert_eq!(refused, Some(MessageError::Unknown), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_another_kind_is_refused() {
+        let plain = reset("x").encode();
+        for kind in [Kind::Change, Kind::Unlock, Kind::Verify] {
+            assert_eq!(Body::decode(kind, &plain).err(), Some(MessageError::Unknown));
+        }
+    }
+
+    #[test]
+    fn validity_has_two_ends_and_a_greatest_length() {
+        let mut header = header(Kind::Reset);
+        assert!(header.check_validity(Timestamp::from_micros(1)).is_ok());
+        assert!(header.check_validity(Timestamp::from_micros(-1)).is_err());
+        assert!(header.check_validity(Timestamp::from_micros(60_000_001)).is_err());
+        header.not_after = Timestamp::from_micros(301_000_000);
+        assert!(header.check_validity(Timestamp::from_micros(1)).is_err());
+    }
+
+    #[test]
+    fn a_reply_counts_for_its_own_request_only() {
+        let reply = Reply {
+            version: VERSION,
+            job_id: JobId::from_random([1; 16]),
+            request: digest(b"request"),
+            outcome: Outcome::Refused(Failure::of(Cause::PolicyLength)),
+        };
+        let bytes = reply.sign(&server());
+        let key = server().verifying_key();
+        assert_eq!(Reply::parse(&bytes, &key, reply.job_id, &reply.request), Ok(reply.clone()));
+        let other = Reply::parse(&bytes, &key, JobId::from_random([2; 16]), &reply.request);
+        assert_eq!(other, Err(MessageError::OtherRequest));
+        assert_eq!(Reply::parse(&bytes, &key, reply.job_id, &digest(b"x")), Err(MessageError::OtherRequest));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = SignedRequest::parse(&bytes, &server().verifying_key());
+            for kind in [Kind::Reset, Kind::Change, Kind::Unlock, Kind::Verify] {
+                let _ = Body::decode(kind, &bytes);
+            }
+        }
+    }
+}
