@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::ids::{CorrelationId, JobId, ObjectGuid};
-use crate::outcome::{Done, Failure, Outcome};
+use crate::outcome::{Done, Failure};
 use serde::{Deserialize, Serialize};
 
 /// Before or after.
@@ -117,17 +117,11 @@ impl AuditEvent {
         }
     }
 
-    /// The row that goes after: what the intent's job came to.
+    /// The row that goes after: what the intent's job came to. Without a failure it succeeded.
     #[must_use]
-    pub fn ended(self, at: Timestamp, outcome: &Outcome) -> Self {
-        let (result, done, failure) = match outcome {
-            Outcome::Done(done) => (AuditResult::Success, Some(done.clone()), None),
-            Outcome::CodeSent { .. } | Outcome::CodeAccepted { .. } => (AuditResult::Success, None, None),
-            Outcome::Refused(failure) | Outcome::Retry(failure) | Outcome::Unknown(failure) => {
-                (AuditResult::Failure, None, Some(failure.clone()))
-            }
-        };
-        Self { at, phase: Phase::Outcome, result, done, failure, ..self }
+    pub fn ended(self, at: Timestamp, done: Option<&Done>, failure: Option<&Failure>) -> Self {
+        let result = if failure.is_some() { AuditResult::Failure } else { AuditResult::Success };
+        Self { at, phase: Phase::Outcome, result, done: done.cloned(), failure: failure.cloned(), ..self }
     }
 }
 

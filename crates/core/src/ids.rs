@@ -115,6 +115,11 @@ impl SourceAnchor {
     pub fn from_wire(bytes: [u8; 16]) -> Self {
         Self(STANDARD.encode(bytes))
     }
+
+    /// From the Base64 text that was kept.
+    pub const fn from_text(text: String) -> Self {
+        Self(text)
+    }
 }
 
 impl fmt::Display for SourceAnchor {

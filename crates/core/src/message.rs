@@ -241,6 +241,16 @@ const NEW: u8 = 4;
 const CURRENT: u8 = 5;
 
 impl Body {
+    /// The kind that its header must have.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::AskCode { .. } | Self::CheckCode { .. } => Kind::Verify,
+            Self::Reset { .. } => Kind::Reset,
+            Self::Change { .. } => Kind::Change,
+            Self::Unlock { .. } => Kind::Unlock,
+        }
+    }
+
     /// Fields of tag, length and bytes, a zero, and zeros up to a multiple of [`PADDED_TO`].
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         // Room for the longest body, so that growing leaves no copy of a secret behind.

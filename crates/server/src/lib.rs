@@ -1,1 +1,7 @@
-//! placeholder
+//! What a browser or a client may ask.
+//!
+//! Sees people and their sealed wishes; holds no directory credential and no key that opens a seal.
+
+pub mod jobs;
+
+pub use jobs::{Jobs, JobsError, Limits, Sealer};

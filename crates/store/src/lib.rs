@@ -1,1 +1,17 @@
-//! placeholder
+//! Everything said to a database: flows, jobs, the audit trail and people.
+//!
+//! Alone in holding SQL. Each public function is one statement or one transaction; what may happen to a job is decided
+//! by `keyback_core::job`, here it is only kept. SQLite in WAL mode with `synchronous=FULL`: what was committed is there
+//! after a power cut. One connection writes.
+
+mod error;
+mod flow;
+mod job;
+mod open;
+mod trail;
+
+pub use error::StoreError;
+pub use flow::{Flow, NewFlow};
+pub use job::{Effects, Job, NewJob, Submitted};
+pub use open::Store;
+pub use trail::AuditRow;

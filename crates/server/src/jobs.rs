@@ -1,0 +1,523 @@
+//! The job engine: seals what a person asked for, offers it to an agent, keeps what came of it.
+//!
+//! What may happen to a job is decided by `keyback_core::job`; how often and how long to try, here.
+
+mod seal;
+
+pub use seal::Sealer;
+
+use keyback_codes::{Cause, Explain};
+use keyback_core::audit::{Activity, AuditEvent};
+use keyback_core::job::{JobEvent, JobState, Operation};
+use keyback_core::message::{self, Body, Header, MessageError, Reply};
+use keyback_core::outcome::Outcome;
+use keyback_core::relay::{Relay, RelayError};
+use keyback_core::{
+    ChallengeId, Clock, CorrelationId, Failure, JobId, PlainCode, TicketHash, Timestamp, UserName, ids,
+};
+use keyback_store::{Effects, Flow, Job, NewFlow, NewJob, Store, StoreError, Submitted};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A job that is not done by then ends; at most five minutes, the longest a message is valid.
+    pub deadline: Duration,
+    /// How long an agent's answer is waited for; longer than all its own limits on one attempt together.
+    pub lease: Duration,
+    /// How long a flow's ticket is good.
+    pub flow: Duration,
+    /// The first wait before trying again; it doubles with each attempt.
+    pub retry: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_mins(5),
+            lease: Duration::from_mins(1),
+            flow: Duration::from_mins(20),
+            retry: Duration::from_secs(1),
+        }
+    }
+}
+
+/// No more jobs than this are with agents at once.
+const AT_ONCE: usize = 64;
+/// However often it was tried, the next time is not later than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// Why a job could not be begun. Nothing was.
+#[derive(Debug, thiserror::Error)]
+pub enum JobsError {
+    /// The job, its flow and its intent could not be kept.
+    #[error("the job could not be kept")]
+    Store(#[from] StoreError),
+    /// The message could not be made.
+    #[error("the message to the agent could not be made")]
+    Message(#[from] MessageError),
+}
+
+impl Explain for JobsError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Store(error) => error.cause(),
+            Self::Message(error) => error.cause(),
+        }
+    }
+}
+
+/// The engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Jobs(Arc<Engine>);
+
+struct Engine {
+    store: Store,
+    relay: Arc<dyn Relay>,
+    sealer: Sealer,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    changed: broadcast::Sender<JobId>,
+    due: Notify,
+    places: Arc<Semaphore>,
+    running: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Jobs {
+    /// An engine that does nothing until [`Jobs::run`].
+    pub fn new(
+        store: Store,
+        relay: Arc<dyn Relay>,
+        sealer: Sealer,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+    ) -> Self {
+        Self(Arc::new(Engine {
+            store,
+            relay,
+            sealer,
+            clock,
+            limits,
+            changed: broadcast::channel(1024).0,
+            due: Notify::new(),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            running: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }))
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Tells of each job whose state has changed. A slow listener misses some and must read the job again.
+    pub fn changes(&self) -> broadcast::Receiver<JobId> {
+        self.0.changed.subscribe()
+    }
+
+    /// Begins a flow: somebody named a user and wants a code. Costs the same whether there is such a user or not, for
+    /// the directory is asked afterwards.
+    pub async fn ask_code(
+        &self,
+        ticket_hash: TicketHash,
+        operation: Operation,
+        user_name: UserName,
+        source: Option<String>,
+    ) -> Result<CorrelationId, JobsError> {
+        let correlation_id = CorrelationId::from_random(ids::random());
+        let now = self.now();
+        let flow = NewFlow {
+            correlation_id,
+            ticket_hash,
+            operation,
+            user_name: user_name.clone(),
+            source: source.clone(),
+            created_at: now,
+            expires_at: now.plus(self.0.limits.flow),
+        };
+        let (job, sealed) = self.new_job(Asked {
+            correlation_id,
+            operation,
+            body: Body::AskCode { user: user_name.clone() },
+            activity: Activity::CodeRequested,
+            user_name: user_name.to_string(),
+            flow: None,
+            source,
+        })?;
+        self.0.store.begin_flow(&flow, &job).await?;
+        self.offer_now(sealed);
+        Ok(correlation_id)
+    }
+
+    /// Has the agent check a code that somebody typed. A flow without a challenge is checked too: the answer must cost
+    /// the same for a user who is not there.
+    pub async fn check_code(
+        &self,
+        flow: &Flow,
+        code: PlainCode,
+        source: Option<String>,
+    ) -> Result<JobId, JobsError> {
+        let challenge = flow.challenge.unwrap_or_else(|| ChallengeId::from_random(ids::random()));
+        let (job, sealed) = self.new_job(Asked::of(
+            flow,
+            Body::CheckCode { challenge, code },
+            Activity::CodeChecked,
+            source,
+        ))?;
+        self.0.store.add_job(&job).await?;
+        self.offer_now(sealed);
+        Ok(job.id)
+    }
+
+    /// Submits what the flow was all about. The caller has seen that the flow's proof holds; the agent will look again.
+    pub async fn submit(&self, flow: &Flow, body: Body, source: Option<String>) -> Result<JobId, JobsError> {
+        let activity = match flow.operation {
+            Operation::Reset => Activity::Reset,
+            Operation::Change => Activity::Change,
+            Operation::Unlock => Activity::Unlock,
+        };
+        let (job, sealed) = self.new_job(Asked::of(flow, body, activity, source))?;
+        match self.0.store.submit(&job).await? {
+            Submitted::Created => {
+                self.offer_now(sealed);
+                Ok(job.id)
+            }
+            Submitted::Joined(open) | Submitted::Already(open) => Ok(open),
+        }
+    }
+
+    /// The job, as soon as it has ended or `limit` is over.
+    pub async fn wait(&self, id: JobId, limit: Duration) -> Result<Option<Job>, StoreError> {
+        let mut changes = self.changes();
+        let ended = async {
+            loop {
+                match self.0.store.find_job(id).await? {
+                    Some(job) if job.state.finished_at().is_none() => {}
+                    ended => return Ok(ended),
+                }
+                while let Ok(changed) = changes.recv().await {
+                    if changed == id {
+                        break;
+                    }
+                }
+            }
+        };
+        match tokio::time::timeout(limit, ended).await {
+            Ok(job) => job,
+            Err(_) => self.0.store.find_job(id).await,
+        }
+    }
+
+    /// Takes up what an earlier process left, then offers what is due until [`Jobs::stop`].
+    pub async fn run(&self) {
+        let engine = &self.0;
+        if let Err(error) = self.take_up_orphans().await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "jobs of an earlier run could not be taken up"
+            );
+        }
+        let mut housekeeping = tokio::time::interval(Duration::from_mins(1));
+        while !engine.stop.is_cancelled() {
+            let wait = match self.offer_due().await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "open jobs could not be read");
+                    Duration::from_secs(1)
+                }
+            };
+            tokio::select! {
+                () = engine.stop.cancelled() => {}
+                () = engine.due.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+                _ = housekeeping.tick() => {
+                    if let Err(error) = engine.store.forget_flows(self.now()).await {
+                        tracing::error!(error = &error as &dyn std::error::Error, "old flows could not be forgotten");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes no more jobs, and waits for those that are with an agent, at most `limit`. What is left stays open.
+    pub async fn stop(&self, limit: Duration) {
+        self.0.stop.cancel();
+        self.0.running.close();
+        if tokio::time::timeout(limit, self.0.running.wait()).await.is_err() {
+            tracing::warn!(
+                jobs = self.0.running.len(),
+                "stopped with jobs in flight; they are taken up at the next start"
+            );
+        }
+    }
+
+    async fn take_up_orphans(&self) -> Result<(), StoreError> {
+        for job in self.0.store.orphaned_jobs().await? {
+            tracing::info!(job.id = %job.id, correlation_id = %job.correlation_id, "taking up a job of an earlier run");
+            self.keep(&job, JobEvent::LeaseExpired, Effects::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// Offers every job that is due; how long until the next one is.
+    async fn offer_due(&self) -> Result<Duration, StoreError> {
+        let now = self.now();
+        for job in self.0.store.due_jobs(now, 256).await? {
+            if matches!(job.state, JobState::Running { .. }) {
+                self.keep(&job, JobEvent::LeaseExpired, Effects::default()).await?;
+                self.0.due.notify_one();
+            } else if now > job.deadline {
+                self.give_up(&job).await?;
+            } else {
+                let lease_until = now.plus(self.0.limits.lease);
+                if let Some(job) =
+                    self.keep(&job, JobEvent::Offered { lease_until }, Effects::default()).await?
+                {
+                    self.offer_now(job);
+                }
+            }
+        }
+        let next = self.0.store.next_due().await?.map_or(Duration::from_mins(1), |due| due.since(now));
+        Ok(next.clamp(Duration::from_millis(10), Duration::from_mins(1)))
+    }
+
+    async fn give_up(&self, job: &Job) -> Result<(), StoreError> {
+        // The last attempt says what stood in the way.
+        let last = self
+            .0
+            .store
+            .find_job(job.id)
+            .await?
+            .and_then(|job| job.attempts.last().map(|(_, _, why)| why.clone()));
+        self.keep(job, JobEvent::DeadlinePassed { last }, Effects::default()).await?;
+        Ok(())
+    }
+
+    /// Moves the job and keeps it, with the audit row that belongs to an end. `None`: somebody else was faster.
+    async fn keep(
+        &self,
+        job: &Job,
+        event: JobEvent,
+        mut effects: Effects<'_>,
+    ) -> Result<Option<Job>, StoreError> {
+        let now = self.now();
+        let next = match job.state.clone().on(event, now) {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!(job.id = %job.id, %error, "left as it was");
+                return Ok(None);
+            }
+        };
+        let row = next.finished_at().map(|at| {
+            let intent = AuditEvent::intent(
+                at,
+                job.correlation_id,
+                job.id,
+                job.activity,
+                job.user_name.clone(),
+                effects.code_sent.map(|(_, person)| person.object_guid).or(job.object_guid),
+                job.source.clone(),
+            );
+            intent.ended(at, effects.done, next.failure())
+        });
+        effects.outcome = row.as_ref();
+        if !self.0.store.save(job, &next, effects).await? {
+            return Ok(None);
+        }
+        let job = Job { state: next, ..job.clone() };
+        if let Some(at) = job.state.finished_at() {
+            let failure = job.state.failure();
+            tracing::info!(
+                job.id = %job.id,
+                correlation_id = %job.correlation_id,
+                kind = %job.kind,
+                state = job.state.name(),
+                code = failure.map(|failure| tracing::field::display(failure.code)),
+                cause = failure.map(|failure| failure.cause.id()),
+                duration_ms = u64::try_from(at.since(job.created_at).as_millis()).unwrap_or(u64::MAX),
+                "job ended"
+            );
+        }
+        // Nobody listening is fine.
+        let _ = self.0.changed.send(job.id);
+        Ok(Some(job))
+    }
+
+    fn new_job(&self, asked: Asked) -> Result<(NewJob, Job), MessageError> {
+        let engine = &self.0;
+        let now = self.now();
+        let id = JobId::from_random(ids::random());
+        let deadline = now.plus(engine.limits.deadline);
+        let kind = asked.body.kind();
+        let object_guid = asked.flow.as_ref().and_then(|flow| flow.object_guid);
+        let (sender, recipient) = engine.sealer.key_ids();
+        let header = Header {
+            version: message::VERSION,
+            suite: message::SUITE,
+            kind,
+            job_id: id,
+            object_guid,
+            source_anchor: asked.flow.and_then(|flow| flow.source_anchor),
+            operation: asked.operation,
+            not_before: now,
+            not_after: deadline,
+            correlation_id: asked.correlation_id,
+            sender,
+            recipient,
+        };
+        let message = engine.sealer.seal(&header, &asked.body)?;
+        // It is offered at once: born running, it costs one commit less.
+        let state = JobState::Running { attempt: 1, lease_until: now.plus(engine.limits.lease) };
+        let intent = AuditEvent::intent(
+            now,
+            asked.correlation_id,
+            id,
+            asked.activity,
+            asked.user_name.clone(),
+            object_guid,
+            asked.source.clone(),
+        );
+        let job = Job {
+            id,
+            correlation_id: asked.correlation_id,
+            kind,
+            operation: asked.operation,
+            user_name: asked.user_name,
+            object_guid,
+            source: asked.source,
+            activity: asked.activity,
+            message: Some(message.clone()),
+            state: state.clone(),
+            deadline,
+            created_at: now,
+            done: None,
+            attempts: Vec::new(),
+        };
+        Ok((NewJob { id, kind, operation: asked.operation, message, state, deadline, intent }, job))
+    }
+
+    fn offer_now(&self, job: Job) {
+        let jobs = self.clone();
+        self.0.running.spawn(async move {
+            // A closed semaphore would be a bug of ours; the lease then ends and the job is offered again.
+            let Ok(_place) = jobs.0.places.clone().acquire_owned().await else { return };
+            if let Err(error) = jobs.offer(job).await {
+                // Nothing was kept: the lease ends, and the agent's journal remembers what it did.
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the outcome of a job could not be kept"
+                );
+            }
+        });
+    }
+
+    async fn offer(&self, job: Job) -> Result<(), StoreError> {
+        let engine = &self.0;
+        let JobState::Running { attempt, .. } = job.state else { return Ok(()) };
+        let Some(message) = job.message.clone() else { return Ok(()) };
+        let digest = keyback_core::message::digest(&message);
+        let answer = engine.relay.request(message, engine.limits.lease).await;
+        let again_at = self.now().plus(wait_after(attempt, engine.limits.retry));
+        let outcome = match answer {
+            Ok(bytes) => match Reply::parse(&bytes, engine.sealer.agent(), job.id, &digest) {
+                Ok(reply) => reply.outcome,
+                // Not the agent's word: it says nothing about what was done.
+                Err(error) => {
+                    Outcome::Unknown(Failure::of(error.cause()).seen("reply", error.to_string(), "relay"))
+                }
+            },
+            Err(RelayError::NotTaken) => {
+                let failure = Failure::of(Cause::AgentOffline);
+                let effects = Effects { failure: Some((attempt, &failure)), ..Effects::default() };
+                self.keep(&job, JobEvent::NotTaken { again_at }, effects).await?;
+                engine.due.notify_one();
+                return Ok(());
+            }
+            Err(RelayError::NoAnswer) => Outcome::Unknown(Failure::of(Cause::AgentHeartbeatStale)),
+        };
+        self.answered(&job, attempt, outcome, again_at).await
+    }
+
+    async fn answered(
+        &self,
+        job: &Job,
+        attempt: u32,
+        outcome: Outcome,
+        again_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let event = JobEvent::Answered { outcome: outcome.clone(), again_at };
+        let challenge_text;
+        let mut effects = Effects::default();
+        match &outcome {
+            Outcome::Done(done) => effects.done = Some(done),
+            Outcome::CodeSent { challenge, person, .. } => {
+                challenge_text = challenge.to_string();
+                effects.code_sent = Some((&challenge_text, person));
+            }
+            Outcome::CodeAccepted { expires_at, .. } => effects.code_accepted = Some(*expires_at),
+            Outcome::Refused(failure) | Outcome::Retry(failure) | Outcome::Unknown(failure) => {
+                effects.failure = Some((attempt, failure));
+            }
+        }
+        if self.keep(job, event, effects).await?.is_some_and(|job| job.state.due_at().is_some()) {
+            self.0.due.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// Doubles with each attempt, and is spread by a fifth so that jobs that failed together do not come back together.
+fn wait_after(attempt: u32, first: Duration) -> Duration {
+    let doubled = first.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(LONGEST_WAIT);
+    let [spread] = ids::random::<1>();
+    doubled.mul_f64(0.9 + 0.2 * f64::from(spread) / 255.0)
+}
+
+/// What a new job is made of.
+pub(crate) struct Asked {
+    pub(crate) correlation_id: CorrelationId,
+    pub(crate) operation: Operation,
+    pub(crate) body: Body,
+    pub(crate) activity: Activity,
+    pub(crate) user_name: String,
+    pub(crate) flow: Option<Flow>,
+    pub(crate) source: Option<String>,
+}
+
+impl Asked {
+    fn of(flow: &Flow, body: Body, activity: Activity, source: Option<String>) -> Self {
+        Self {
+            correlation_id: flow.correlation_id,
+            operation: flow.operation,
+            body,
+            activity,
+            user_name: flow.user_name.to_string(),
+            flow: Some(flow.clone()),
+            source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_and_end_at_the_longest() {
+        for (attempt, seconds) in [(1, 1.0), (2, 2.0), (3, 4.0), (10, 20.0), (40, 20.0)] {
+            let wait = wait_after(attempt, Duration::from_secs(1)).as_secs_f64();
+            assert!((seconds * 0.9..=seconds * 1.1).contains(&wait), "attempt {attempt}: {wait} s");
+        }
+    }
+}

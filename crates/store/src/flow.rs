@@ -1,0 +1,122 @@
+//! Flows: what the ticket in a person's cookie stands for.
+
+use crate::job::{NewJob, insert_job};
+use crate::{Store, StoreError};
+use keyback_core::job::Operation;
+use keyback_core::{
+    ChallengeId, CorrelationId, JobId, ObjectGuid, SourceAnchor, TicketHash, Timestamp, UserName,
+};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+/// A flow as it begins.
+pub struct NewFlow {
+    /// Its id; one user action, so the correlation ID is its own.
+    pub correlation_id: CorrelationId,
+    /// Of the ticket in the cookie.
+    pub ticket_hash: TicketHash,
+    /// What the person wants.
+    pub operation: Operation,
+    /// As typed.
+    pub user_name: UserName,
+    /// Where the request came from.
+    pub source: Option<String>,
+    /// Now.
+    pub created_at: Timestamp,
+    /// The ticket is worth nothing after.
+    pub expires_at: Timestamp,
+}
+
+/// A flow as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flow {
+    /// One user action.
+    pub correlation_id: CorrelationId,
+    /// What the person wants.
+    pub operation: Operation,
+    /// As typed.
+    pub user_name: UserName,
+    /// Where it began.
+    pub source: Option<String>,
+    /// The ticket is worth nothing after.
+    pub expires_at: Timestamp,
+    /// The agent mailed a code. Says that the user exists: show nothing of it before `proof_until` is set.
+    pub challenge: Option<ChallengeId>,
+    /// Whom the name meant.
+    pub object_guid: Option<ObjectGuid>,
+    /// As Entra knows them.
+    pub source_anchor: Option<SourceAnchor>,
+    /// Where the code went, masked.
+    pub mail_hint: Option<String>,
+    /// The code was right; the proof holds until then.
+    pub proof_until: Option<Timestamp>,
+    /// The job that does it.
+    pub job_id: Option<JobId>,
+}
+
+pub(crate) fn parsed<T: std::str::FromStr>(what: &'static str, value: &str) -> Result<T, StoreError> {
+    value.parse().map_err(|_| StoreError::Unreadable { what, value: value.to_owned() })
+}
+
+fn maybe<T: std::str::FromStr>(what: &'static str, value: Option<String>) -> Result<Option<T>, StoreError> {
+    value.map(|value| parsed(what, &value)).transpose()
+}
+
+fn read(row: &AnyRow) -> Result<Flow, StoreError> {
+    let user_name: String = row.try_get("user_name")?;
+    Ok(Flow {
+        correlation_id: parsed("correlation_id", row.try_get("correlation_id")?)?,
+        operation: parsed("operation", row.try_get("operation")?)?,
+        user_name: UserName::parse(&user_name)
+            .map_err(|_| StoreError::Unreadable { what: "user_name", value: user_name })?,
+        source: row.try_get("source")?,
+        expires_at: Timestamp::from_micros(row.try_get("expires_at")?),
+        challenge: maybe("challenge", row.try_get("challenge")?)?,
+        object_guid: maybe("object_guid", row.try_get("object_guid")?)?,
+        source_anchor: row.try_get::<Option<String>, _>("source_anchor")?.map(SourceAnchor::from_text),
+        mail_hint: row.try_get("mail_hint")?,
+        proof_until: row.try_get::<Option<i64>, _>("proof_until")?.map(Timestamp::from_micros),
+        job_id: maybe("job_id", row.try_get("job_id")?)?,
+    })
+}
+
+impl Store {
+    /// Begins a flow: its row, the job that asks for a code and the intent, or none of them.
+    pub async fn begin_flow(&self, flow: &NewFlow, job: &NewJob) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin().await?;
+        sqlx::query(
+            "INSERT INTO flow (id, ticket_hash, correlation_id, operation, user_name, source, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(flow.correlation_id.to_string())
+        .bind(flow.ticket_hash.as_bytes().as_slice())
+        .bind(flow.correlation_id.to_string())
+        .bind(flow.operation.name())
+        .bind(flow.user_name.as_str())
+        .bind(flow.source.as_deref())
+        .bind(flow.created_at.as_micros())
+        .bind(flow.expires_at.as_micros())
+        .execute(&mut *tx)
+        .await?;
+        insert_job(&mut tx, job).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The flow that a ticket stands for, unless its time is over.
+    pub async fn find_flow(&self, ticket: TicketHash, now: Timestamp) -> Result<Option<Flow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM flow WHERE ticket_hash = $1 AND expires_at > $2")
+            .bind(ticket.as_bytes().as_slice())
+            .bind(now.as_micros())
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// Forgets flows whose time is over. Their jobs and audit rows stay.
+    pub async fn forget_flows(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let gone = sqlx::query("DELETE FROM flow WHERE expires_at <= $1")
+            .bind(now.as_micros())
+            .execute(&self.writer);
+        Ok(gone.await?.rows_affected())
+    }
+}

@@ -1,0 +1,328 @@
+//! Jobs, as they were left by the last transition.
+
+use crate::flow::parsed;
+use crate::{Store, StoreError};
+use keyback_core::audit::{Activity, AuditEvent};
+use keyback_core::job::{JobState, Kind, Operation};
+use keyback_core::{CorrelationId, Done, Failure, JobId, ObjectGuid, Person, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::any::{Any, AnyRow};
+use sqlx::{Row, Transaction};
+
+/// A job as it begins, with the audit row that must be there before anything is done.
+pub struct NewJob {
+    /// Its id.
+    pub id: JobId,
+    /// What it is asked to do.
+    pub kind: Kind,
+    /// What that is for.
+    pub operation: Operation,
+    /// Sealed and signed.
+    pub message: Vec<u8>,
+    /// Queued, or already offered.
+    pub state: JobState,
+    /// Given up after.
+    pub deadline: Timestamp,
+    /// The row that goes before.
+    pub intent: AuditEvent,
+}
+
+/// A job as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// The user action.
+    pub correlation_id: CorrelationId,
+    /// What it is asked to do.
+    pub kind: Kind,
+    /// What that is for.
+    pub operation: Operation,
+    /// As typed.
+    pub user_name: String,
+    /// Whom it meant.
+    pub object_guid: Option<ObjectGuid>,
+    /// Where the request came from.
+    pub source: Option<String>,
+    /// The name of its audit rows.
+    pub activity: Activity,
+    /// Sealed and signed; gone at the end.
+    pub message: Option<Vec<u8>>,
+    /// Where it stands.
+    pub state: JobState,
+    /// Given up after.
+    pub deadline: Timestamp,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// The domain controller's evidence.
+    pub done: Option<Done>,
+    /// What stood in the way, attempt by attempt.
+    pub attempts: Vec<(u32, Timestamp, Failure)>,
+}
+
+/// What came of asking for a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is there.
+    Created,
+    /// Another job for the same user is open: follow that one.
+    Joined(JobId),
+    /// The flow's proof is used up: its job is this one.
+    Already(JobId),
+}
+
+/// What is kept together with a transition.
+#[derive(Default)]
+pub struct Effects<'a> {
+    /// What stood in the way of this attempt.
+    pub failure: Option<(u32, &'a Failure)>,
+    /// The domain controller's evidence of success.
+    pub done: Option<&'a Done>,
+    /// The row that goes after.
+    pub outcome: Option<&'a AuditEvent>,
+    /// A code was mailed: to whom, under which challenge.
+    pub code_sent: Option<(&'a str, &'a Person)>,
+    /// The code was right until then.
+    pub code_accepted: Option<Timestamp>,
+}
+
+fn json<T: Serialize>(what: &'static str, value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Unreadable { what, value: error.to_string() })
+}
+
+fn from_json<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Unreadable { what, value: text.to_owned() })
+}
+
+fn read(row: &AnyRow) -> Result<Job, StoreError> {
+    let object_guid: Option<String> = row.try_get("object_guid")?;
+    let done: Option<String> = row.try_get("done")?;
+    Ok(Job {
+        id: parsed("job id", row.try_get("id")?)?,
+        correlation_id: parsed("correlation_id", row.try_get("correlation_id")?)?,
+        kind: parsed("kind", row.try_get("kind")?)?,
+        operation: parsed("operation", row.try_get("operation")?)?,
+        user_name: row.try_get("user_name")?,
+        object_guid: object_guid.map(|guid| parsed("object_guid", &guid)).transpose()?,
+        source: row.try_get("source")?,
+        activity: from_json("activity", row.try_get("activity")?)?,
+        message: row.try_get("message")?,
+        state: from_json("job state", row.try_get("state")?)?,
+        deadline: Timestamp::from_micros(row.try_get("deadline")?),
+        created_at: Timestamp::from_micros(row.try_get("created_at")?),
+        done: done.map(|done| from_json("done", &done)).transpose()?,
+        attempts: Vec::new(),
+    })
+}
+
+pub(crate) async fn insert_audit(
+    tx: &mut Transaction<'_, Any>,
+    event: &AuditEvent,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO audit (at, correlation_id, job_id, event) VALUES ($1, $2, $3, $4)")
+        .bind(event.at.as_micros())
+        .bind(event.correlation_id.to_string())
+        .bind(event.job_id.to_string())
+        .bind(json("audit event", event)?)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+pub(crate) async fn insert_job(tx: &mut Transaction<'_, Any>, job: &NewJob) -> Result<(), StoreError> {
+    let intent = &job.intent;
+    sqlx::query(
+        "INSERT INTO job (id, correlation_id, flow_id, kind, operation, user_name, object_guid, source, activity, message, \
+         state, due_at, deadline, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    )
+    .bind(job.id.to_string())
+    .bind(intent.correlation_id.to_string())
+    .bind(intent.correlation_id.to_string())
+    .bind(job.kind.name())
+    .bind(job.operation.name())
+    .bind(intent.user_name.as_str())
+    .bind(intent.object_guid.map(|guid| guid.to_string()))
+    .bind(intent.source.as_deref())
+    .bind(json("activity", &intent.activity)?)
+    .bind(job.message.as_slice())
+    .bind(json("job state", &job.state)?)
+    .bind(job.state.due_at().map(Timestamp::as_micros))
+    .bind(job.deadline.as_micros())
+    .bind(intent.at.as_micros())
+    .execute(&mut **tx)
+    .await?;
+    insert_audit(tx, intent).await
+}
+
+impl Store {
+    /// Adds a job that asks or answers for a flow, and its intent.
+    pub async fn add_job(&self, job: &NewJob) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin().await?;
+        insert_job(&mut tx, job).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Submits the job that a flow was all about: the job, the flow's end and the intent in one transaction. One open
+    /// job a user; an equal submission joins it.
+    pub async fn submit(&self, job: &NewJob) -> Result<Submitted, StoreError> {
+        let flow = job.intent.correlation_id.to_string();
+        let mut tx = self.writer.begin().await?;
+        let mine: Option<String> = sqlx::query_scalar("SELECT job_id FROM flow WHERE id = $1")
+            .bind(&flow)
+            .fetch_optional(&mut *tx)
+            .await?
+            .flatten();
+        if let Some(mine) = mine {
+            return Ok(Submitted::Already(parsed("job id", &mine)?));
+        }
+        let open: Option<String> = sqlx::query_scalar(
+            "SELECT id FROM job WHERE object_guid = $1 AND finished_at IS NULL AND kind <> 'verify'",
+        )
+        .bind(job.intent.object_guid.map(|guid| guid.to_string()))
+        .fetch_optional(&mut *tx)
+        .await?;
+        let (id, submitted) = if let Some(open) = open {
+            let open: JobId = parsed("job id", &open)?;
+            (open, Submitted::Joined(open))
+        } else {
+            insert_job(&mut tx, job).await?;
+            (job.id, Submitted::Created)
+        };
+        sqlx::query("UPDATE flow SET job_id = $1 WHERE id = $2")
+            .bind(id.to_string())
+            .bind(&flow)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(submitted)
+    }
+
+    /// Open jobs whose time has come, the oldest first.
+    pub async fn due_jobs(&self, now: Timestamp, at_most: u32) -> Result<Vec<Job>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM job WHERE due_at <= $1 ORDER BY created_at LIMIT $2")
+            .bind(now.as_micros())
+            .bind(i64::from(at_most))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// When the next open job has to be looked at.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let due: Option<i64> = sqlx::query_scalar("SELECT MIN(due_at) FROM job WHERE due_at IS NOT NULL")
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(due.map(Timestamp::from_micros))
+    }
+
+    /// Jobs that a process which is no more had offered: their leases end now.
+    pub async fn orphaned_jobs(&self) -> Result<Vec<Job>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM job WHERE due_at IS NOT NULL ORDER BY created_at")
+            .fetch_all(&self.readers);
+        let jobs: Result<Vec<Job>, StoreError> = rows.await?.iter().map(read).collect();
+        Ok(jobs?.into_iter().filter(|job| matches!(job.state, JobState::Running { .. })).collect())
+    }
+
+    /// Keeps a transition and what belongs to it, if the state is still the one that was read. `false`: somebody else
+    /// was faster, and nothing was kept.
+    pub async fn save(&self, job: &Job, next: &JobState, effects: Effects<'_>) -> Result<bool, StoreError> {
+        let mut tx = self.writer.begin().await?;
+        let finished = next.finished_at();
+        let saved = sqlx::query(
+            "UPDATE job SET state = $1, due_at = $2, finished_at = $3, done = COALESCE($4, done), \
+             message = CASE WHEN $5 = 1 THEN NULL ELSE message END WHERE id = $6 AND state = $7",
+        )
+        .bind(json("job state", next)?)
+        .bind(next.due_at().map(Timestamp::as_micros))
+        .bind(finished.map(Timestamp::as_micros))
+        .bind(effects.done.map(|done| json("done", done)).transpose()?)
+        .bind(i64::from(finished.is_some()))
+        .bind(job.id.to_string())
+        .bind(json("job state", &job.state)?)
+        .execute(&mut *tx)
+        .await?;
+        if saved.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let now = finished.or(next.due_at()).unwrap_or(job.created_at);
+        if let Some((number, failure)) = effects.failure {
+            sqlx::query("INSERT INTO attempt (job_id, number, at, failure) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+                .bind(job.id.to_string())
+                .bind(i64::from(number))
+                .bind(now.as_micros())
+                .bind(json("failure", failure)?)
+                .execute(&mut *tx)
+                .await?;
+        }
+        if let Some((challenge, person)) = effects.code_sent {
+            sqlx::query(
+                "UPDATE flow SET challenge = $1, object_guid = $2, source_anchor = $3, mail_hint = $4 WHERE id = $5",
+            )
+            .bind(challenge)
+            .bind(person.object_guid.to_string())
+            .bind(person.source_anchor.to_string())
+            .bind(person.mail_hint.as_str())
+            .bind(job.correlation_id.to_string())
+            .execute(&mut *tx)
+            .await?;
+            sqlx::query(
+                "INSERT INTO person (object_guid, source_anchor, user_principal_name, sam_account_name, display_name, \
+                 mail_hint, seen_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (object_guid) DO UPDATE SET \
+                 source_anchor = excluded.source_anchor, user_principal_name = excluded.user_principal_name, \
+                 sam_account_name = excluded.sam_account_name, display_name = excluded.display_name, \
+                 mail_hint = excluded.mail_hint, seen_at = excluded.seen_at",
+            )
+            .bind(person.object_guid.to_string())
+            .bind(person.source_anchor.to_string())
+            .bind(person.user_principal_name.as_str())
+            .bind(person.sam_account_name.as_str())
+            .bind(person.display_name.as_str())
+            .bind(person.mail_hint.as_str())
+            .bind(now.as_micros())
+            .execute(&mut *tx)
+            .await?;
+        }
+        if let Some(until) = effects.code_accepted {
+            sqlx::query("UPDATE flow SET proof_until = $1 WHERE id = $2")
+                .bind(until.as_micros())
+                .bind(job.correlation_id.to_string())
+                .execute(&mut *tx)
+                .await?;
+        }
+        if let Some(event) = effects.outcome {
+            insert_audit(&mut tx, event).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// One job, with its attempts.
+    pub async fn find_job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        let row = sqlx::query("SELECT * FROM job WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&self.readers)
+            .await?;
+        let Some(mut job) = row.as_ref().map(read).transpose()? else { return Ok(None) };
+        let attempts =
+            sqlx::query("SELECT number, at, failure FROM attempt WHERE job_id = $1 ORDER BY at, number")
+                .bind(id.to_string())
+                .fetch_all(&self.readers)
+                .await?;
+        for row in attempts {
+            let number = u32::try_from(row.try_get::<i64, _>("number")?).unwrap_or(u32::MAX);
+            let at = Timestamp::from_micros(row.try_get("at")?);
+            job.attempts.push((number, at, from_json("failure", row.try_get("failure")?)?));
+        }
+        Ok(Some(job))
+    }
+
+    /// The newest jobs first.
+    pub async fn list_jobs(&self, at_most: u32) -> Result<Vec<Job>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM job ORDER BY created_at DESC, id LIMIT $1")
+            .bind(i64::from(at_most))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+}

@@ -1,0 +1,69 @@
+//! Opening the database.
+
+use crate::StoreError;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyPool, Executor};
+use std::fmt::Write;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What every connection is told first. FULL: a commit is on the disk when it returns.
+const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+     PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1024; PRAGMA secure_delete = ON";
+
+/// The database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) writer: AnyPool,
+    pub(crate) readers: AnyPool,
+}
+
+fn pool(connections: u32) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(Duration::from_secs(10))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(|connection, _| Box::pin(async move { connection.execute(PRAGMAS).await.map(drop) }))
+}
+
+impl Store {
+    /// Opens the file, creates it where it is missing, and brings it to this version's form.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let failed = |source| StoreError::Open { path: path.to_owned(), source };
+        let mut address = String::from("sqlite://");
+        for byte in path.as_os_str().as_encoded_bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                    address.push(char::from(*byte));
+                }
+                other => {
+                    let _ = write!(address, "%{other:02X}"); // a String takes everything
+                }
+            }
+        }
+        address.push_str("?mode=rwc");
+        let options = AnyConnectOptions::from_str(&address).map_err(failed)?;
+        let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
+        sqlx::migrate!("migrations/sqlite")
+            .run(&writer)
+            .await
+            .map_err(|source| StoreError::Migrate { path: path.to_owned(), source })?;
+        let readers = pool(2).connect_with(options).await.map_err(failed)?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Finishes what runs and closes the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// The database library's version, for `check`.
+    pub async fn version(&self) -> Result<String, StoreError> {
+        Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&self.readers).await?)
+    }
+}
