@@ -317,6 +317,15 @@ impl Store {
         Ok(Some(job))
     }
 
+    /// The jobs of one user action, without their attempts, the oldest first.
+    pub async fn list_flow_jobs(&self, of: CorrelationId) -> Result<Vec<Job>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM job WHERE correlation_id = $1 ORDER BY created_at, id LIMIT 64")
+            .bind(of.to_string())
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
     /// The newest jobs first.
     pub async fn list_jobs(&self, at_most: u32) -> Result<Vec<Job>, StoreError> {
         let rows = sqlx::query("SELECT * FROM job ORDER BY created_at DESC, id LIMIT $1")

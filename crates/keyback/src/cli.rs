@@ -1,0 +1,133 @@
+//! The command line's form. What each command does lies in its own module.
+
+use crate::config::Config;
+use crate::init::InitOptions;
+use crate::output::Trouble;
+use clap::{Args, Parser, Subcommand};
+use keyback_core::{CorrelationId, JobId};
+use std::path::PathBuf;
+
+/// Self-service password reset for Active Directory that names the cause of every failure.
+#[derive(Parser)]
+#[command(name = "keyback", version, about, max_term_width = 100, after_help = "\
+Exit codes: 0 done or healthy, 1 it looked and found something, 2 wrong usage or configuration, \
+3 it could not look (nothing reachable, no right to read).")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where the configuration lies.
+#[derive(Args)]
+pub struct ConfigPath {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", env = "KEYBACK_CONFIG", default_value = "keyback.toml")]
+    pub config: PathBuf,
+}
+
+impl ConfigPath {
+    /// Reads and checks it.
+    pub fn load(&self) -> Result<Config, Trouble> {
+        Ok(Config::load(&self.config)?)
+    }
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the server, and the agent with it unless told otherwise
+    Serve {
+        #[command(flatten)]
+        config: ConfigPath,
+        /// Wait for an agent on the relay instead of running one in this process
+        #[arg(long)]
+        without_agent: bool,
+    },
+    /// Run an agent that dials the relay of a server
+    Agent {
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+    /// Ask what is needed, probe it, and write the configuration and the keys
+    Init(Box<InitOptions>),
+    /// Check configuration, keys, versions and reachability
+    Check {
+        #[command(flatten)]
+        config: ConfigPath,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at jobs
+    Job {
+        #[command(flatten)]
+        config: ConfigPath,
+        #[command(subcommand)]
+        command: JobCommand,
+    },
+    /// Look at the audit trail
+    Audit {
+        #[command(flatten)]
+        config: ConfigPath,
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum JobCommand {
+    /// The newest jobs
+    List {
+        /// At most this many
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: u32,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// One job, with code, cause and evidence
+    Show {
+        /// The job's id
+        id: JobId,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Wait until a job has ended
+    Wait {
+        /// The job's id
+        id: JobId,
+        /// At most this long
+        #[arg(long, default_value_t = 300, value_name = "N")]
+        seconds: u64,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum AuditCommand {
+    /// The newest rows, oldest first
+    List {
+        /// Only this user action
+        #[arg(long, value_name = "ID")]
+        correlation_id: Option<CorrelationId>,
+        /// At most this many
+        #[arg(long, default_value_t = 50, value_name = "N")]
+        limit: u32,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}
