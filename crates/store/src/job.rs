@@ -164,15 +164,18 @@ impl Store {
     }
 
     /// Submits the job that a flow was all about: the job, the flow's end and the intent in one transaction. One open
-    /// job a user; an equal submission joins it.
+    /// job a user; an equal submission joins it. A flow has one job, and another only after a refusal.
     pub async fn submit(&self, job: &NewJob) -> Result<Submitted, StoreError> {
         let flow = job.intent.correlation_id.to_string();
         let mut tx = self.writer.begin().await?;
-        let mine: Option<String> = sqlx::query_scalar("SELECT job_id FROM flow WHERE id = $1")
-            .bind(&flow)
-            .fetch_optional(&mut *tx)
-            .await?
-            .flatten();
+        // A job of this flow's that was refused leaves the person free to choose another password.
+        let mine: Option<String> = sqlx::query_scalar(
+            "SELECT job.id FROM flow JOIN job ON job.id = flow.job_id WHERE flow.id = $1 \
+             AND (job.finished_at IS NULL OR job.state NOT LIKE '{\"state\":\"refused\"%')",
+        )
+        .bind(&flow)
+        .fetch_optional(&mut *tx)
+        .await?;
         if let Some(mine) = mine {
             return Ok(Submitted::Already(parsed("job id", &mine)?));
         }
@@ -319,10 +322,11 @@ impl Store {
 
     /// The jobs of one user action, without their attempts, the oldest first.
     pub async fn list_flow_jobs(&self, of: CorrelationId) -> Result<Vec<Job>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM job WHERE correlation_id = $1 ORDER BY created_at, id LIMIT 64")
-            .bind(of.to_string())
-            .fetch_all(&self.readers)
-            .await?;
+        let rows =
+            sqlx::query("SELECT * FROM job WHERE correlation_id = $1 ORDER BY created_at, id LIMIT 64")
+                .bind(of.to_string())
+                .fetch_all(&self.readers)
+                .await?;
         rows.iter().map(read).collect()
     }
 

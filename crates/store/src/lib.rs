@@ -8,6 +8,8 @@ mod error;
 mod flow;
 mod job;
 mod open;
+#[cfg(test)]
+mod tests;
 mod trail;
 
 pub use error::StoreError;
