@@ -50,8 +50,9 @@ lab_up_both() {
   for version in 4.24:424 host:HOST; do
     name=${version#*:}
     local out; out=$(lab/up --samba "${version%:*}")
-    RUNNING+=("lab:$(sed -n "s/^export AD_DIR='\(.*\)'/\1/p" <<<"$out")")
-    export "KEYBACK_LAB_$name=$(sed -n "s/^export AD_ENV='\(.*\)'/\1/p" <<<"$out")"
+    local dir; dir=$(sed -n "s/^export AD_DIR='\(.*\)'/\1/p" <<<"$out")
+    RUNNING+=("lab:$dir")
+    export "KEYBACK_LAB_$name=$dir/lab.env"
   done
 }
 

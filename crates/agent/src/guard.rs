@@ -20,8 +20,7 @@ const DOMAIN_ACCOUNTS: [u32; 2] = [500, 502];
 /// userAccountControl: trust, workstation and server accounts (MS-ADTS 2.2.16).
 const NOT_A_PERSON: u32 = 0x800 | 0x1000 | 0x2000;
 /// Classes of accounts that manage their own passwords.
-const MANAGED: [&str; 3] =
-    ["computer", "msDS-GroupManagedServiceAccount", "msDS-ManagedServiceAccount"];
+const MANAGED: [&str; 3] = ["computer", "msDS-GroupManagedServiceAccount", "msDS-ManagedServiceAccount"];
 const DISABLED: u32 = 0x2;
 
 /// Refuses a user who lies under none of the OUs.
@@ -42,7 +41,9 @@ pub fn check_protection(user: &User, connector: &Sid, extra: &[Sid]) -> Result<(
     else {
         return protected("tokenGroups, userAccountControl or primaryGroupID", "not readable".to_owned());
     };
-    if let Some(class) = user.object_classes.iter().find(|class| MANAGED.iter().any(|bad| bad.eq_ignore_ascii_case(class))) {
+    if let Some(class) =
+        user.object_classes.iter().find(|class| MANAGED.iter().any(|bad| bad.eq_ignore_ascii_case(class)))
+    {
         return protected("objectClass", class.clone());
     }
     if control & NOT_A_PERSON != 0 {
@@ -50,16 +51,18 @@ pub fn check_protection(user: &User, connector: &Sid, extra: &[Sid]) -> Result<(
     }
     let has = |sid: &Sid, rids: &[u32]| sid.rid().is_some_and(|rid| rids.contains(&rid));
     let in_domain = |sid: &Sid, rids: &[u32]| sid.domain() == user.sid.domain() && has(sid, rids);
-    let builtin = |sid: &Sid| sid.domain().is_some_and(|domain| domain.to_string() == BUILTIN) && has(sid, &BUILTIN_GROUPS);
+    let builtin = |sid: &Sid| {
+        sid.domain().is_some_and(|domain| domain.to_string() == BUILTIN) && has(sid, &BUILTIN_GROUPS)
+    };
     if in_domain(&user.sid, &DOMAIN_ACCOUNTS) || user.sid == *connector || user.is_critical_system_object {
         return protected("objectSid", user.sid.to_string());
     }
     if DOMAIN_GROUPS.contains(&primary) {
         return protected("primaryGroupID", primary.to_string());
     }
-    let bad = groups.iter().find(|group| {
-        builtin(group) || in_domain(group, &DOMAIN_GROUPS) || extra.contains(group)
-    });
+    let bad = groups
+        .iter()
+        .find(|group| builtin(group) || in_domain(group, &DOMAIN_GROUPS) || extra.contains(group));
     bad.map_or(Ok(()), |group| protected("tokenGroups", group.to_string()))
 }
 

@@ -125,8 +125,12 @@ impl Memory {
             Record::Minted(challenge) => {
                 // A job that is asked again mints again; the code before is worth nothing then.
                 self.challenges.retain(|_, old| old.challenge.job_id != challenge.job_id);
-                let state =
-                    ChallengeState { challenge: challenge.clone(), wrong: 0, proof_until: None, used_by: Vec::new() };
+                let state = ChallengeState {
+                    challenge: challenge.clone(),
+                    wrong: 0,
+                    proof_until: None,
+                    used_by: Vec::new(),
+                };
                 self.challenges.insert(challenge.id, state);
             }
             Record::Tried { challenge, proof_until, .. } => {
@@ -193,7 +197,9 @@ impl Journal {
                     match serde_json::from_slice(&line) {
                         Ok(record) => records.push(record),
                         Err(_) if lines.peek().is_none() => {}
-                        Err(_) => return Err(JournalError::Damaged { path: path.to_owned(), line: index + 1 }),
+                        Err(_) => {
+                            return Err(JournalError::Damaged { path: path.to_owned(), line: index + 1 });
+                        }
                     }
                 }
             }
@@ -206,13 +212,17 @@ impl Journal {
             .filter(|record| match record {
                 Record::Minted(challenge) => memory.challenges.contains_key(&challenge.id),
                 Record::Tried { challenge, .. } => memory.challenges.contains_key(challenge),
-                Record::Begun { job_id, .. } | Record::NotDone { job_id, .. } | Record::Ended { job_id, .. } => {
-                    memory.jobs.contains_key(job_id)
-                }
+                Record::Begun { job_id, .. }
+                | Record::NotDone { job_id, .. }
+                | Record::Ended { job_id, .. } => memory.jobs.contains_key(job_id),
             })
             .collect();
         let file = rewrite(path, &kept).map_err(failed("written"))?;
-        Ok(Self(Arc::new(Inner { path: path.to_owned(), file: Mutex::new(file), memory: Mutex::new(memory) })))
+        Ok(Self(Arc::new(Inner {
+            path: path.to_owned(),
+            file: Mutex::new(file),
+            memory: Mutex::new(memory),
+        })))
     }
 
     /// The challenge, as it stands.

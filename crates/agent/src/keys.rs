@@ -68,8 +68,8 @@ impl AgentKeys {
         if request.header.recipient != self.recipient || request.header.sender != self.server.id() {
             return Err(MessageError::Seal);
         }
-        let encapsulated =
-            <Kem as hpke::Kem>::EncappedKey::from_bytes(request.encapsulated).map_err(|_| MessageError::Malformed)?;
+        let encapsulated = <Kem as hpke::Kem>::EncappedKey::from_bytes(request.encapsulated)
+            .map_err(|_| MessageError::Malformed)?;
         let plain = hpke::single_shot_open::<Aead, Kdf, Kem>(
             &OpModeR::Base,
             &self.unsealing.private,

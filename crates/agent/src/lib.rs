@@ -125,7 +125,9 @@ impl Agent {
                 self.check_validity(request)?;
                 self.check_code(&request.header, challenge, &code).await
             }
-            Body::Reset { challenge, new } => self.write(request, challenge, writeback::Wish::Reset(new)).await,
+            Body::Reset { challenge, new } => {
+                self.write(request, challenge, writeback::Wish::Reset(new)).await
+            }
             Body::Change { challenge, current, new } => {
                 self.write(request, challenge, writeback::Wish::Change(current, new)).await
             }
@@ -156,7 +158,8 @@ impl Agent {
         }
         let parts = &self.0.parts;
         let scope = parts.directory.resolve_scope(&parts.scope).await.map_err(|error| not_found(&error))?;
-        let connector = parts.directory.find_user(&parts.connector).await.map_err(|error| not_found(&error))?;
+        let connector =
+            parts.directory.find_user(&parts.connector).await.map_err(|error| not_found(&error))?;
         let bounds = Arc::new(Bounds { read_at: now, scope, connector: connector.sid });
         *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&bounds));
         Ok(bounds)
@@ -187,5 +190,9 @@ fn may_pass(failure: Failure) -> Outcome {
 fn no_journal(error: &JournalError) -> Outcome {
     let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     tracing::error!(%error, source, "nothing is done without the journal");
-    Outcome::Retry(Failure::of(Cause::JournalUnavailable).seen("journal", format!("{error}: {source}"), "agent"))
+    Outcome::Retry(Failure::of(Cause::JournalUnavailable).seen(
+        "journal",
+        format!("{error}: {source}"),
+        "agent",
+    ))
 }

@@ -71,7 +71,9 @@ pub struct Mailer {
 /// An address that can be shown to strangers: `a•••@ad.example`.
 pub fn mask(address: &str) -> String {
     match address.rsplit_once('@') {
-        Some((local, domain)) => format!("{}•••@{domain}", local.chars().next().map(String::from).unwrap_or_default()),
+        Some((local, domain)) => {
+            format!("{}•••@{domain}", local.chars().next().map(String::from).unwrap_or_default())
+        }
         None => "•••".to_owned(),
     }
 }
@@ -88,7 +90,9 @@ const fn deed(operation: Operation) -> (&'static str, &'static str) {
     match operation {
         Operation::Reset => ("Your password was reset", "The password of your account was set anew."),
         Operation::Change => ("Your password was changed", "The password of your account was changed."),
-        Operation::Unlock => ("Your account was unlocked", "Your account was unlocked; its password is what it was."),
+        Operation::Unlock => {
+            ("Your account was unlocked", "Your account was unlocked; its password is what it was.")
+        }
     }
 }
 
@@ -96,7 +100,8 @@ impl Mailer {
     /// Checks the addresses; nothing is sent yet.
     pub fn new(config: MailConfig) -> Result<Self, MailError> {
         let from = config.from.parse().map_err(|_| MailError::Sender(config.from.clone()))?;
-        let gateway = AsyncSmtpTransport::<Tokio1Executor>::from_url(&config.gateway).map_err(MailError::Gateway)?;
+        let gateway =
+            AsyncSmtpTransport::<Tokio1Executor>::from_url(&config.gateway).map_err(MailError::Gateway)?;
         let gateway = match config.credentials {
             Some((user, password)) => gateway.credentials(Credentials::new(user, password.to_string())),
             None => gateway,
@@ -138,7 +143,13 @@ impl Mailer {
     }
 
     /// Tells that something was done.
-    pub async fn send_notice(&self, to: &str, operation: Operation, correlation_id: CorrelationId, at: Timestamp) -> Result<(), MailError> {
+    pub async fn send_notice(
+        &self,
+        to: &str,
+        operation: Operation,
+        correlation_id: CorrelationId,
+        at: Timestamp,
+    ) -> Result<(), MailError> {
         let (subject, deed) = deed(operation);
         let text = format!(
             "Hello,\n\n\

@@ -30,7 +30,12 @@ impl Wish {
 
 impl Agent {
     /// The way of a reset, a change or an unlock.
-    pub(crate) async fn write(&self, request: &SignedRequest<'_>, challenge: ChallengeId, wish: Wish) -> Ended<Outcome> {
+    pub(crate) async fn write(
+        &self,
+        request: &SignedRequest<'_>,
+        challenge: ChallengeId,
+        wish: Wish,
+    ) -> Ended<Outcome> {
         let header = &request.header;
         let guid = header.object_guid.ok_or_else(|| Outcome::Refused(Failure::of(Cause::MessageRefused)))?;
         let journal = &self.0.parts.journal;
@@ -41,7 +46,11 @@ impl Agent {
                 // Nothing was done. Without a compare-and-swap the first request may still be on its way.
                 let waited = self.now().since(at) > 2 * self.0.parts.write_limit;
                 if !waited && pin.pwd_last_set.is_none_or(keyback_ad::FileTime::is_zero) {
-                    return Ok(Outcome::Unknown(Failure::of(Cause::DcUnreachable).seen("settling", "not done yet", pin.dc)));
+                    return Ok(Outcome::Unknown(Failure::of(Cause::DcUnreachable).seen(
+                        "settling",
+                        "not done yet",
+                        pin.dc,
+                    )));
                 }
                 Some(pin)
             }
@@ -56,7 +65,11 @@ impl Agent {
         }
         if earlier.is_some_and(|pin| pin != *write.pin()) {
             // Another domain controller, or another password since: sending again could set it twice.
-            return Ok(Outcome::Unknown(Failure::of(Cause::DcUnreachable).seen("settling", "the user has changed", guid.to_string())));
+            return Ok(Outcome::Unknown(Failure::of(Cause::DcUnreachable).seen(
+                "settling",
+                "the user has changed",
+                guid.to_string(),
+            )));
         }
         let begun = journal.begun(header.job_id, self.now(), guid, challenge, write.pin().clone()).await;
         begun.map_err(|error| no_journal(&error))?;
@@ -92,7 +105,11 @@ impl Agent {
     async fn settle(&self, header: &Header, guid: ObjectGuid, pin: &Pin, wish: &Wish) -> Ended<()> {
         let unknown = |failure: Failure| Outcome::Unknown(failure);
         let directory = &self.0.parts.directory;
-        match directory.settle(guid, pin, wish.new_password()).await.map_err(|error| unknown(error.failure()))? {
+        match directory
+            .settle(guid, pin, wish.new_password())
+            .await
+            .map_err(|error| unknown(error.failure()))?
+        {
             Settled::NotDone => Ok(()),
             Settled::Done(done) => {
                 let outcome = self.end(header, Outcome::Done(done)).await;
@@ -101,10 +118,14 @@ impl Agent {
                 }
                 Err(outcome)
             }
-            Settled::Outrun => Err(self.end(header, Outcome::Refused(Failure::of(Cause::TargetOutrun))).await),
-            Settled::Unknown => {
-                Err(unknown(Failure::of(Cause::DcUnreachable).seen("settling", "the directory does not tell", &pin.dc)))
+            Settled::Outrun => {
+                Err(self.end(header, Outcome::Refused(Failure::of(Cause::TargetOutrun))).await)
             }
+            Settled::Unknown => Err(unknown(Failure::of(Cause::DcUnreachable).seen(
+                "settling",
+                "the directory does not tell",
+                &pin.dc,
+            ))),
         }
     }
 

@@ -199,7 +199,8 @@ pub fn seal(
 /// The job that a message says it is about, whoever wrote it. To be used for telling that it was refused, and no more.
 pub fn peek_job_id(bytes: &[u8]) -> Option<JobId> {
     let (length, rest) = bytes.strip_prefix(REQUEST)?.split_first_chunk::<2>()?;
-    let header: Header = serde_json::from_slice(rest.get(..usize::from(u16::from_le_bytes(*length)))?).ok()?;
+    let header: Header =
+        serde_json::from_slice(rest.get(..usize::from(u16::from_le_bytes(*length)))?).ok()?;
     Some(header.job_id)
 }
 

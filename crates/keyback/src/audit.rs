@@ -72,7 +72,12 @@ fn describe(row: &AuditRow) -> String {
 }
 
 /// `audit list`.
-pub async fn list(store: &Store, of: Option<CorrelationId>, limit: u32, as_document: bool) -> Result<ExitCode, Trouble> {
+pub async fn list(
+    store: &Store,
+    of: Option<CorrelationId>,
+    limit: u32,
+    as_document: bool,
+) -> Result<ExitCode, Trouble> {
     let rows = store.list_audit(of, limit).await?;
     if as_document {
         output::say_json(&rows.iter().map(as_json).collect::<Vec<_>>())?;

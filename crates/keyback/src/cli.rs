@@ -9,9 +9,15 @@ use std::path::PathBuf;
 
 /// Self-service password reset for Active Directory that names the cause of every failure.
 #[derive(Parser)]
-#[command(name = "keyback", version, about, max_term_width = 100, after_help = "\
+#[command(
+    name = "keyback",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "\
 Exit codes: 0 done or healthy, 1 it looked and found something, 2 wrong usage or configuration, \
-3 it could not look (nothing reachable, no right to read).")]
+3 it could not look (nothing reachable, no right to read)."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

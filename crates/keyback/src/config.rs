@@ -2,6 +2,7 @@
 //!
 //! Unknown keys are refused. Secrets never stand in it: they lie in files of their own, which only their owner may read.
 
+use crate::output::{Trouble, USAGE};
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
 use keyback_codes::{Cause, Explain};
 use keyback_core::ObjectGuid;
@@ -182,9 +183,11 @@ pub enum ConfigError {
 impl Explain for ConfigError {
     fn cause(&self) -> Cause {
         match self {
-            Self::Read { .. } | Self::Form { .. } | Self::Value { .. } | Self::Missing(_) | Self::Open { .. } => {
-                Cause::ConfigInvalid
-            }
+            Self::Read { .. }
+            | Self::Form { .. }
+            | Self::Value { .. }
+            | Self::Missing(_)
+            | Self::Open { .. } => Cause::ConfigInvalid,
         }
     }
 }
@@ -194,14 +197,19 @@ impl ConfigError {
     pub fn remedy(&self) -> String {
         match self {
             Self::Read { path, what, .. } if *what == "configuration" => {
-                format!("Write one with `keyback init --config {}`, or name another with --config.", path.display())
+                format!(
+                    "Write one with `keyback init --config {}`, or name another with --config.",
+                    path.display()
+                )
             }
             Self::Read { path, .. } => {
                 format!("Put the file there, and let the user that runs keyback read it: {}", path.display())
             }
             Self::Form { .. } => "Correct that line; `keyback.example.toml` shows every key.".to_owned(),
             Self::Value { remedy, .. } => remedy.clone(),
-            Self::Missing(section) => format!("Add [{section}] as in `keyback.example.toml`, or run `keyback init`."),
+            Self::Missing(section) => {
+                format!("Add [{section}] as in `keyback.example.toml`, or run `keyback init`.")
+            }
             Self::Open { path, .. } => format!("chmod 600 {}", path.display()),
         }
     }
@@ -229,8 +237,10 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let failed = |source| ConfigError::Read { what: "configuration", path: path.to_owned(), source };
         let text = std::fs::read_to_string(path).map_err(failed)?;
-        let mut config: Self = toml::from_str(&text)
-            .map_err(|error| ConfigError::Form { path: path.to_owned(), message: error.to_string().trim_end().to_owned() })?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Form {
+            path: path.to_owned(),
+            message: error.to_string().trim_end().to_owned(),
+        })?;
         config.check(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.each_path(|file| *file = folder.join(&*file));
@@ -262,27 +272,50 @@ impl Config {
             Err(ConfigError::Value { path: path.to_owned(), key, problem, remedy: remedy.to_owned() })
         };
         if let Some(server) = &self.server {
-            let host = server.public_url.strip_prefix("https://").or(server.public_url.strip_prefix("http://"));
-            let Some(host) = host.filter(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' '])) else {
+            let host =
+                server.public_url.strip_prefix("https://").or(server.public_url.strip_prefix("http://"));
+            let Some(host) =
+                host.filter(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+            else {
                 let problem = format!("{:?} is not an address without a path", server.public_url);
-                return wrong("server.public_url", problem, "Write what people type: https://reset.example.org");
+                return wrong(
+                    "server.public_url",
+                    problem,
+                    "Write what people type: https://reset.example.org",
+                );
             };
             if server.public_url.starts_with("http://") && !is_loopback(host) {
                 let problem = "passwords would travel in the clear".to_owned();
-                return wrong("server.public_url", problem, "Use https://; http:// is for a loopback address only.");
+                return wrong(
+                    "server.public_url",
+                    problem,
+                    "Use https://; http:// is for a loopback address only.",
+                );
             }
             if server.tls_cert_file.is_some() != server.tls_key_file.is_some() {
                 let problem = "a certificate needs its key, and a key its certificate".to_owned();
-                return wrong("server.tls_cert_file", problem, "Set both tls_cert_file and tls_key_file, or none.");
+                return wrong(
+                    "server.tls_cert_file",
+                    problem,
+                    "Set both tls_cert_file and tls_key_file, or none.",
+                );
             }
             if !(1..=300).contains(&server.job_deadline_seconds) {
                 let problem = format!("{} is not between 1 and 300", server.job_deadline_seconds);
-                return wrong("server.job_deadline_seconds", problem, "A message is valid five minutes at most.");
+                return wrong(
+                    "server.job_deadline_seconds",
+                    problem,
+                    "A message is valid five minutes at most.",
+                );
             }
         }
         if let Some(agent) = &self.agent {
             if agent.dc.is_empty() {
-                return wrong("agent.dc", "no domain controller".to_owned(), "Add one [[agent.dc]] with its `url`.");
+                return wrong(
+                    "agent.dc",
+                    "no domain controller".to_owned(),
+                    "Add one [[agent.dc]] with its `url`.",
+                );
             }
             if agent.scope.is_empty() {
                 let remedy = "Name at least one OU by its objectGUID; `keyback init` finds it from the DN.";
@@ -317,30 +350,31 @@ fn is_loopback(host: &str) -> bool {
 
 impl Agent {
     /// The directory that this section describes.
-    pub fn directory(&self) -> Result<Directory, crate::output::Trouble> {
+    pub fn directory(&self) -> Result<Directory, Trouble> {
         let password = read_secret("connector's password", &self.connector_password_file)?;
-        let value = |key, problem: String, remedy: &str| ConfigError::Value {
-            path: PathBuf::from("keyback.toml"),
-            key,
-            problem,
-            remedy: remedy.to_owned(),
-        };
-        let connector = Connector::new(&self.connector, password).map_err(|error| {
-            value("agent.connector_password_file", error.to_string(), "Write the connector's password into the file.")
-        })?;
-        let dcs: Result<Vec<DcAddress>, ConfigError> = self
+        let wrong = |error: keyback_ad::ConfigError| Trouble::of(USAGE, &error);
+        let connector = Connector::new(self.connector.clone(), password).map_err(wrong)?;
+        let dcs: Result<Vec<DcAddress>, Trouble> = self
             .dc
             .iter()
             .map(|dc| {
-                DcAddress::parse(&dc.url, dc.address)
-                    .map_err(|error| value("agent.dc.url", error.to_string(), "Write it as ldaps://dc1.example.org[:636]."))
+                let parsed: DcAddress = dc.url.parse().map_err(wrong)?;
+                Ok(dc.address.map_or(parsed.clone(), |address| parsed.at(address)))
             })
             .collect();
-        let ca_pem = std::fs::read(&self.ca_file)
-            .map_err(|source| ConfigError::Read { what: "CA file", path: self.ca_file.clone(), source })?;
-        let config =
-            DirectoryConfig { dcs: dcs?, ca_pem, connector, base: self.base.clone(), limits: Limits::default() };
-        Directory::new(config).map_err(|error| crate::output::Trouble::of(crate::output::USAGE, &error))
+        let ca_pem = std::fs::read(&self.ca_file).map_err(|source| ConfigError::Read {
+            what: "CA file",
+            path: self.ca_file.clone(),
+            source,
+        })?;
+        let config = DirectoryConfig {
+            dcs: dcs?,
+            ca_pem,
+            connector,
+            base: self.base.clone(),
+            limits: Limits::default(),
+        };
+        Directory::new(config).map_err(wrong)
     }
 
     /// The longest that one write may take.
@@ -377,10 +411,14 @@ mod tests {
     #[test]
     fn clear_text_is_for_loopback_only() {
         let with = |url: &str| load(&EXAMPLE.replace("https://reset.example.org", url));
-        for good in ["http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080", "https://x.example"] {
+        for good in
+            ["http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080", "https://x.example"]
+        {
             assert!(with(good).is_ok(), "{good}");
         }
-        for bad in ["http://reset.example.org", "http://127.0.0.1.example", "ftp://x", "https://", "https://x/path"] {
+        for bad in
+            ["http://reset.example.org", "http://127.0.0.1.example", "ftp://x", "https://", "https://x/path"]
+        {
             assert!(matches!(with(bad), Err(ConfigError::Value { key: "server.public_url", .. })), "{bad}");
         }
     }

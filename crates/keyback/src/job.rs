@@ -12,7 +12,8 @@ use std::time::Duration;
 fn verdicts(failure: Option<&Failure>) -> Vec<Value> {
     let Some(failure) = failure else { return Vec::new() };
     let fix = failure.cause.fix();
-    let commands: Vec<Value> = fix.command.map(|line| json!({ "shell": "sh", "line": line })).into_iter().collect();
+    let commands: Vec<Value> =
+        fix.command.map(|line| json!({ "shell": "sh", "line": line })).into_iter().collect();
     vec![json!({
         "cause": failure.cause,
         // Read off the domain controller's answer; the doctor's probes can confirm it.
@@ -72,12 +73,14 @@ pub async fn list(store: &Store, limit: u32, as_document: bool) -> Result<ExitCo
             JobState::Refused { why: failure, .. } | JobState::Exhausted { last: failure, .. } => {
                 format!("{} {}", failure.code, failure.cause)
             }
-            JobState::Queued { .. } | JobState::Running { .. } | JobState::Doubtful { .. } | JobState::Succeeded { .. } => {
-                String::new()
-            }
+            JobState::Queued { .. }
+            | JobState::Running { .. }
+            | JobState::Doubtful { .. }
+            | JobState::Succeeded { .. } => String::new(),
         };
         let (user, kind) = (plain(&job.user_name), job.kind.name());
-        let line = format!("{}  {}  {kind:<6}  {:<9}  {user:<24}  {end}", job.created_at, job.id, job.state.name());
+        let line =
+            format!("{}  {}  {kind:<6}  {:<9}  {user:<24}  {end}", job.created_at, job.id, job.state.name());
         output::say(line.trim_end());
     }
     Ok(ExitCode::SUCCESS)

@@ -16,7 +16,8 @@ fn public(what: &'static str, path: &Path) -> Result<String, ConfigError> {
 fn unusable(path: &Path) -> impl Fn(keyback_core::keys::KeyError) -> Trouble + '_ {
     move |error| Trouble {
         text: format!("{}: {error}", path.display()),
-        fix: "Point the configuration at the right key file, or make new keys with `keyback init`.".to_owned(),
+        fix: "Point the configuration at the right key file, or make new keys with `keyback init`."
+            .to_owned(),
         ..Trouble::of(USAGE, &error)
     }
 }
@@ -36,13 +37,15 @@ pub fn sealer(server: &Server) -> Result<Sealer, Trouble> {
 /// The agent's keys, and what it has pinned of the server.
 pub fn agent_keys(agent: &Agent) -> Result<AgentKeys, Trouble> {
     let text = read_secret("agent's unsealing key", &agent.unsealing_key_file)?;
-    let [unsealing] = read_key_file(Purpose::AgentUnsealing, &text).map_err(unusable(&agent.unsealing_key_file))?;
+    let [unsealing] =
+        read_key_file(Purpose::AgentUnsealing, &text).map_err(unusable(&agent.unsealing_key_file))?;
     let text = read_secret("agent's signing key", &agent.signing_key_file)?;
     let [seed] = read_key_file(Purpose::AgentSigning, &text).map_err(unusable(&agent.signing_key_file))?;
     let pinned = public("server's public key", &agent.server_key_file)?;
     let [server] = read_key_file(Purpose::ServerPublic, &pinned).map_err(unusable(&agent.server_key_file))?;
     let signing = SigningKey::from_seed(&seed).map_err(unusable(&agent.signing_key_file))?;
-    let keys = AgentKeys::new(UnsealingKey::from_bytes(&unsealing), signing, VerifyingKey::from_bytes(*server));
+    let keys =
+        AgentKeys::new(UnsealingKey::from_bytes(&unsealing), signing, VerifyingKey::from_bytes(*server));
     keys.map_err(unusable(&agent.unsealing_key_file))
 }
 
@@ -61,7 +64,8 @@ pub fn write_new(path: &Path, text: &str) -> io::Result<bool> {
 
 /// Makes new keys for both sides in `folder`, under the names of the example. None of the files may be there yet.
 pub fn make(folder: &Path) -> io::Result<()> {
-    let (server, agent, unsealing) = (SigningKey::new_seed(), SigningKey::new_seed(), UnsealingKey::new_bytes());
+    let (server, agent, unsealing) =
+        (SigningKey::new_seed(), SigningKey::new_seed(), UnsealingKey::new_bytes());
     let verifying = |seed: &Zeroizing<[u8; 32]>| {
         SigningKey::from_seed(seed).map(|key| *key.verifying_key().as_bytes()).map_err(io::Error::other)
     };
@@ -77,7 +81,10 @@ pub fn make(folder: &Path) -> io::Result<()> {
     for (name, purpose, keys) in files {
         let path = folder.join(name);
         if !write_new(&path, &write_key_file(purpose, &keys))? {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is there already", path.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("{} is there already", path.display()),
+            ));
         }
     }
     Ok(())

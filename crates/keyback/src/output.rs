@@ -30,7 +30,8 @@ impl Trouble {
     /// Something that has a code, a cause and a fix of its own.
     pub fn of(exit: u8, error: &(impl Explain + Error)) -> Self {
         let fix = error.fix();
-        let fix = fix.command.map_or_else(|| fix.text.to_owned(), |command| format!("{} Try: {command}", fix.text));
+        let fix =
+            fix.command.map_or_else(|| fix.text.to_owned(), |command| format!("{} Try: {command}", fix.text));
         Self { exit, text: chain(error), cause: error.cause(), fix }
     }
 
@@ -108,6 +109,12 @@ pub fn report(trouble: &Trouble) -> ExitCode {
 /// What a directory or a person wrote, safe for a terminal: no control or bidirectional characters.
 pub fn plain(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') { '\u{fffd}' } else { c })
+        .map(|c| {
+            if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
         .collect()
 }

@@ -90,7 +90,12 @@ impl Socket {
     }
 }
 
-async fn accept(listener: UnixListener, lines: Arc<Mutex<Vec<Line>>>, stop: CancellationToken, path: PathBuf) {
+async fn accept(
+    listener: UnixListener,
+    lines: Arc<Mutex<Vec<Line>>>,
+    stop: CancellationToken,
+    path: PathBuf,
+) {
     let mut number = 0;
     loop {
         let stream = tokio::select! {

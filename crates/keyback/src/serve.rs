@@ -44,8 +44,9 @@ fn build_agent(section: &AgentSection, organisation: &str) -> Result<Agent, Trou
         remedy: remedy.to_owned(),
     };
     let protected_groups = section.protected_groups.iter().map(|sid| {
-        sid.parse::<Sid>()
-            .map_err(|error| value("agent.protected_groups", format!("{sid:?}: {error}"), "Write SIDs: S-1-5-21-…-1105."))
+        sid.parse::<Sid>().map_err(|error| {
+            value("agent.protected_groups", format!("{sid:?}: {error}"), "Write SIDs: S-1-5-21-…-1105.")
+        })
     });
     let credentials = match (&section.mail.user, &section.mail.password_file) {
         (Some(user), Some(file)) => Some((user.clone(), crate::config::read_secret("mail password", file)?)),
@@ -97,7 +98,9 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
     let stop = CancellationToken::new();
     let sealer = keyfiles::sealer(section)?;
     let tls = match (&section.tls_cert_file, &section.tls_key_file) {
-        (Some(cert), Some(key)) => Some(web::tls_from_files(cert, key).map_err(|error| Trouble::of(USAGE, &error))?),
+        (Some(cert), Some(key)) => {
+            Some(web::tls_from_files(cert, key).map_err(|error| Trouble::of(USAGE, &error))?)
+        }
         _ => None,
     };
     let mut agent = None;

@@ -39,7 +39,10 @@ fn dependencies() -> Result<BTreeMap<String, BTreeSet<String>>, Box<dyn std::err
         let name = package["name"].as_str().ok_or("no name")?.to_owned();
         let used = package["dependencies"].as_array().ok_or("no dependencies")?.iter();
         let at_run_time = used.filter(|dependency| dependency["kind"].is_null());
-        found.insert(name, at_run_time.filter_map(|dependency| dependency["name"].as_str().map(str::to_owned)).collect());
+        found.insert(
+            name,
+            at_run_time.filter_map(|dependency| dependency["name"].as_str().map(str::to_owned)).collect(),
+        );
     }
     Ok(found)
 }

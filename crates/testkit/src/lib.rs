@@ -1,1 +1,6 @@
-//! placeholder
+//! What tests, the demo and the benches use, and nothing else does: the lab, a mail sink, a browser without
+//! JavaScript, and faults.
+
+pub mod browser;
+pub mod mail;
+pub mod proxy;

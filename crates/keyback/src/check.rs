@@ -1,0 +1,212 @@
+//! `keyback check`: everything that `serve` and `agent` would rely on, each finding with a cause and a fix.
+
+use crate::cli::ConfigPath;
+use crate::config::{Agent, Config};
+use crate::keyfiles;
+use crate::output::{self, BLIND, FOUND, Trouble, USAGE};
+use keyback_ad::DcReport;
+use keyback_agent::{MailConfig, Mailer};
+use keyback_codes::Cause;
+use keyback_core::{Clock, SystemClock};
+use keyback_store::Store;
+use serde::Serialize;
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// A certificate that ends sooner than this is worth a word.
+const SOON: Duration = Duration::from_hours(24 * 21);
+
+#[derive(Serialize)]
+struct Finding {
+    check: String,
+    ok: bool,
+    detail: String,
+    cause: Option<Cause>,
+    code: Option<String>,
+    fix: Option<String>,
+    #[serde(skip)]
+    exit: u8,
+}
+
+impl Finding {
+    fn good(check: &str, detail: impl Into<String>) -> Self {
+        Self {
+            check: check.to_owned(),
+            ok: true,
+            detail: detail.into(),
+            cause: None,
+            code: None,
+            fix: None,
+            exit: 0,
+        }
+    }
+
+    fn bad(check: &str, trouble: Trouble) -> Self {
+        Self {
+            check: check.to_owned(),
+            ok: false,
+            detail: trouble.text,
+            cause: Some(trouble.cause),
+            code: Some(trouble.cause.code().to_string()),
+            fix: Some(trouble.fix),
+            exit: trouble.exit,
+        }
+    }
+
+    fn of<T>(
+        check: &str,
+        result: Result<T, Trouble>,
+        detail: impl FnOnce(&T) -> String,
+    ) -> (Self, Option<T>) {
+        match result {
+            Ok(value) => (Self::good(check, detail(&value)), Some(value)),
+            Err(trouble) => (Self::bad(check, trouble), None),
+        }
+    }
+}
+
+/// One domain controller, as `init` and `check` show it.
+pub fn describe_dc(report: &DcReport) -> String {
+    let mut text = String::new();
+    let mut put = |line: String| {
+        let _ = writeln!(text, "  {}", output::plain(&line)); // a String takes everything
+    };
+    match &report.error {
+        Some(error) => put(format!("FAIL  {}: {}", report.dc, output::chain(error))),
+        None => put(format!("ok    {}: {}", report.dc, summary(report))),
+    }
+    text
+}
+
+fn summary(report: &DcReport) -> String {
+    let mut words = vec![report.vendor.clone().unwrap_or_else(|| "Active Directory".to_owned())];
+    words.push(
+        if report.policy_hints { "checks history on a reset" } else { "does not check history on a reset" }
+            .to_owned(),
+    );
+    if report.read_only {
+        words.push("READ-ONLY".to_owned());
+    }
+    if let Some(ends) = report.certificate_ends {
+        words.push(format!("certificate until {ends}"));
+    }
+    words.join(", ")
+}
+
+async fn check_agent(agent: &Agent, organisation: &str, findings: &mut Vec<Finding>) {
+    let (finding, _) =
+        Finding::of("agent keys", keyfiles::agent_keys(agent), |_| "readable by their owner only".to_owned());
+    findings.push(finding);
+    let (finding, directory) =
+        Finding::of("directory settings", agent.directory(), |_| format!("{} listed", agent.dc.len()));
+    findings.push(finding);
+    if let Some(directory) = directory {
+        let now = SystemClock.now();
+        let mut serves = false;
+        for report in directory.probe().await {
+            let name = format!("dc {}", report.dc);
+            if let Some(error) = &report.error {
+                findings.push(Finding::bad(&name, Trouble::of(BLIND, error)));
+                continue;
+            }
+            serves = true;
+            findings.push(Finding::good(&name, summary(&report)));
+            let usage = |text: String, cause: Cause| Trouble {
+                exit: FOUND,
+                text,
+                cause,
+                fix: cause.fix().text.to_owned(),
+            };
+            if report.read_only {
+                findings.push(Finding::bad(
+                    &name,
+                    usage("this domain controller is read-only".to_owned(), Cause::DcReadOnly),
+                ));
+            }
+            if let Some(ends) = report.certificate_ends.filter(|ends| ends.since(now) < SOON) {
+                findings.push(Finding::bad(
+                    &name,
+                    usage(format!("the certificate ends at {ends}"), Cause::DcTlsExpired),
+                ));
+            }
+            if let Some(apart) = report.clock_apart.filter(|apart| *apart > Duration::from_mins(5)) {
+                let text = format!("the clocks are {} s apart", apart.as_secs());
+                findings.push(Finding::bad(&name, usage(text, Cause::DcClockSkew)));
+            }
+        }
+        if serves {
+            let scope =
+                directory.resolve_scope(&agent.scope).await.map_err(|error| Trouble::of(FOUND, &error));
+            let shown = |dns: &Vec<keyback_ad::Dn>| {
+                dns.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            };
+            findings.push(Finding::of("scope", scope, shown).0);
+        }
+    }
+    let mail = MailConfig {
+        gateway: agent.mail.gateway.clone(),
+        credentials: None,
+        from: agent.mail.from.clone(),
+        organisation: organisation.to_owned(),
+    };
+    let gateway = match Mailer::new(mail) {
+        Ok(mailer) => mailer.probe().await.map_err(|error| Trouble::of(BLIND, &error)),
+        Err(error) => Err(Trouble::of(USAGE, &error)),
+    };
+    findings.push(Finding::of("mail gateway", gateway, |()| agent.mail.gateway.clone()).0);
+}
+
+async fn check_all(path: &ConfigPath) -> Vec<Finding> {
+    let (finding, config) =
+        Finding::of("configuration", path.load(), |_: &Config| path.config.display().to_string());
+    let mut findings = vec![finding];
+    let Some(config) = config else { return findings };
+    if let Some(server) = &config.server {
+        let (finding, _) = Finding::of("server keys", keyfiles::sealer(server), |_| {
+            "the agent's keys are pinned".to_owned()
+        });
+        findings.push(finding);
+        let opened = match Store::open(&server.store).await {
+            Ok(store) => store.version().await,
+            Err(error) => Err(error),
+        };
+        let store = opened.map_err(|error| Trouble::from(error));
+        findings.push(
+            Finding::of("store", store, |version| format!("{}, SQLite {version}", server.store.display())).0,
+        );
+    }
+    if let Some(agent) = &config.agent {
+        check_agent(agent, &config.organisation.name, &mut findings).await;
+    }
+    findings
+}
+
+/// `keyback check`.
+pub async fn run(path: &ConfigPath, as_document: bool) -> Result<ExitCode, Trouble> {
+    let findings = check_all(path).await;
+    let worst = findings.iter().filter(|finding| !finding.ok).map(|finding| finding.exit);
+    // Wrong configuration outweighs what could not be looked at, and that what was found.
+    let exit = worst
+        .max_by_key(|exit| match *exit {
+            USAGE => 3,
+            BLIND => 2,
+            _ => 1,
+        })
+        .unwrap_or(0);
+    if as_document {
+        output::say_json(&serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"), "healthy": exit == 0, "findings": findings,
+        }))?;
+        return Ok(ExitCode::from(exit));
+    }
+    output::say(&format!("keyback {}", env!("CARGO_PKG_VERSION")));
+    for finding in &findings {
+        let mark = if finding.ok { "ok  " } else { "FAIL" };
+        output::say(&format!("{mark}  {:<20} {}", finding.check, output::plain(&finding.detail)));
+        if let (Some(cause), Some(fix)) = (finding.cause, &finding.fix) {
+            output::say(&format!("      cause: {cause} ({})\n      fix:   {fix}", cause.code()));
+        }
+    }
+    Ok(ExitCode::from(exit))
+}
