@@ -1,1 +1,34 @@
-//! placeholder
+//! Everything that keyback says to a directory.
+//!
+//! Decides how a domain controller is reached, whom a name means, what its answers mean and what to do when an answer is
+//! lost. Leaves to the agent who may be touched at all, and when to try again. Alone in speaking LDAP.
+
+mod config;
+mod connection;
+mod directory;
+mod dn;
+mod error;
+mod find;
+mod policy;
+mod probe;
+mod reply;
+mod settle;
+mod sid;
+mod time;
+mod tls;
+mod wire;
+mod write;
+mod write_error;
+
+pub use config::{ConfigError, Connector, DcAddress, DirectoryConfig, Limits};
+pub use directory::Directory;
+pub use dn::{Dn, NotADn};
+pub use error::{DirectoryError, FindError, Step};
+pub use find::User;
+pub use probe::{DcReport, StepReport};
+pub use settle::Settled;
+pub use sid::{NotASid, Sid};
+pub use time::FileTime;
+pub use tls::Certificate;
+pub use write::{Pin, Write};
+pub use write_error::{Refused, Right, Verdict, WriteError};

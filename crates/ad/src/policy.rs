@@ -1,0 +1,269 @@
+//! Which rule a password breaks, when the domain controller refuses it and does not say (every Windows).
+//!
+//! Reads the policy that applies to one user and evaluates it against the password in memory. What is left when all
+//! readable rules allow the password is history or a password filter.
+
+use crate::directory::{Dc, Inner, Use};
+use crate::error::{DirectoryError, FindError};
+use crate::find::{User, by_guid};
+use crate::time::FileTime;
+use crate::wire::Entry;
+use crate::write_error::{Refused, WriteError};
+use keyback_core::{Evidence, NewPassword, Timestamp};
+
+/// A duration as AD stores it: a negative count of 100 ns. 0 is "none", the lowest value "for ever".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AdInterval(i64);
+
+impl AdInterval {
+    fn ticks(self) -> i64 {
+        self.0.checked_neg().unwrap_or(i64::MAX)
+    }
+}
+
+/// The rules for one user. `None` where one cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// The domain, or the fine-grained policy: its DN.
+    source: String,
+    min_length: Option<usize>,
+    complexity: Option<bool>,
+    history: Option<u32>,
+    min_age: Option<AdInterval>,
+}
+
+/// What applies.
+pub(crate) enum Applies {
+    Policy(Policy),
+    /// A fine-grained policy that the connector account cannot read.
+    UnreadablePso(String),
+}
+
+/// A rule that the password or the account breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    Length,
+    Complexity,
+    ContainsName,
+    MinAge,
+}
+
+impl Inner {
+    /// Reads the policy that applies to `user`: its resultant PSO, which replaces every value, else the domain's.
+    pub(crate) async fn read_policy(&self, dc: &Dc, user: &User) -> Result<Applies, FindError> {
+        let entry = self.entry(dc, &by_guid(user.guid), &["msDS-ResultantPSO"]).await?;
+        if let Some(pso) = entry.text("msDS-ResultantPSO") {
+            let attributes = [
+                "msDS-MinimumPasswordLength",
+                "msDS-PasswordComplexityEnabled",
+                "msDS-PasswordHistoryLength",
+                "msDS-MinimumPasswordAge",
+            ];
+            let unreadable = || Applies::UnreadablePso(crate::reply::clean(pso.as_bytes()));
+            return match self.entry(dc, pso, &attributes).await {
+                // Without the right the object itself is still there, and empty (measured on Samba 4.17.12).
+                Ok(entry) if entry.attributes.is_empty() => Ok(unreadable()),
+                Ok(entry) => Ok(Applies::Policy(pso_policy(&entry))),
+                Err(FindError::NotFound { .. }) => Ok(unreadable()),
+                Err(error) => Err(error),
+            };
+        }
+        let domain = self.connection(dc, Use::Reads).await?.facts.base.clone();
+        let attributes = ["minPwdLength", "pwdProperties", "pwdHistoryLength", "minPwdAge"];
+        let entry = self.entry(dc, domain.as_str(), &attributes).await?;
+        Ok(Applies::Policy(domain_policy(&entry)))
+    }
+
+    async fn now_on(&self, dc: &Dc) -> Result<Option<Timestamp>, DirectoryError> {
+        let serving = self.connection(dc, Use::Reads).await?;
+        Ok(serving.connection.read_root_dse(&dc.name, &self.limits).await?.current_time)
+    }
+
+    /// Finds the rule behind a bare `0000052D`.
+    pub(crate) async fn judge_policy(
+        &self,
+        dc: &Dc,
+        user: &User,
+        password: &NewPassword,
+        mut refused: Refused,
+    ) -> WriteError {
+        let policy = match self.read_policy(dc, user).await {
+            Ok(Applies::Policy(policy)) => policy,
+            Ok(Applies::UnreadablePso(pso)) => {
+                refused.evidence.push(Evidence::new("msDS-ResultantPSO", pso, user.dn.as_str()));
+                return WriteError::PsoUnreadable(refused);
+            }
+            Err(error) => {
+                tracing::warn!(dc = %dc.name, %error, "the policy could not be read");
+                return WriteError::FilterOrUnknown(refused);
+            }
+        };
+        let now = self.now_on(dc).await.ok().flatten();
+        refused.evidence.extend(policy.evidence());
+        if let Some(set) = user.pwd_last_set {
+            refused.evidence.push(Evidence::new("pwdLastSet", set.to_string(), user.dn.as_str()));
+        }
+        match policy.broken_by(password.expose(), user, now) {
+            Some(Rule::Length) => WriteError::Length(refused),
+            Some(Rule::Complexity) => WriteError::NotComplex(refused),
+            Some(Rule::ContainsName) => WriteError::ContainsName(refused),
+            Some(Rule::MinAge) => WriteError::TooYoung(refused),
+            None => WriteError::FilterOrUnknown(refused),
+        }
+    }
+}
+
+fn domain_policy(entry: &Entry) -> Policy {
+    Policy {
+        source: crate::reply::clean(entry.dn.as_bytes()),
+        min_length: entry.number("minPwdLength"),
+        complexity: entry.number::<u32>("pwdProperties").map(|properties| properties & 1 != 0),
+        history: entry.number("pwdHistoryLength"),
+        min_age: entry.number("minPwdAge").map(AdInterval),
+    }
+}
+
+fn pso_policy(entry: &Entry) -> Policy {
+    Policy {
+        source: crate::reply::clean(entry.dn.as_bytes()),
+        min_length: entry.number("msDS-MinimumPasswordLength"),
+        complexity: entry.text("msDS-PasswordComplexityEnabled").map(|enabled| enabled == "TRUE"),
+        history: entry.number("msDS-PasswordHistoryLength"),
+        min_age: entry.number("msDS-MinimumPasswordAge").map(AdInterval),
+    }
+}
+
+impl Policy {
+    fn evidence(&self) -> Vec<Evidence> {
+        let seen = |attribute, value: Option<String>| {
+            Evidence::new(attribute, value.unwrap_or_else(|| "(unreadable)".to_owned()), &self.source)
+        };
+        vec![
+            seen("minimum length", self.min_length.map(|length| length.to_string())),
+            seen("complexity", self.complexity.map(|on| on.to_string())),
+            seen("history length", self.history.map(|length| length.to_string())),
+            seen("minimum age in seconds", self.min_age.map(|age| (age.ticks() / 10_000_000).to_string())),
+        ]
+    }
+
+    /// The first rule that is broken, in the order in which a person can do something about it ([MS-SAMR] 3.1.1.7.2).
+    fn broken_by(&self, password: &str, user: &User, now: Option<Timestamp>) -> Option<Rule> {
+        const PASSWORD_NOT_REQUIRED: u32 = 0x20;
+        let length = password.encode_utf16().count();
+        let exempt = user.user_account_control.is_some_and(|flags| flags & PASSWORD_NOT_REQUIRED != 0);
+        if length > 256 || (!exempt && self.min_length.is_some_and(|least| length < least)) {
+            return Some(Rule::Length);
+        }
+        if self.complexity == Some(true) {
+            if kinds_of_characters(password) < 3 {
+                return Some(Rule::Complexity);
+            }
+            if contains_name(password, &user.sam_account_name, user.display_name.as_deref()) {
+                return Some(Rule::ContainsName);
+            }
+        }
+        let too_young = || {
+            let (set, age, now) = (user.pwd_last_set?, self.min_age?, FileTime::from_timestamp(now?));
+            Some(!set.is_zero() && now.as_ticks() < set.as_ticks().saturating_add(age.ticks()))
+        };
+        too_young().unwrap_or(false).then_some(Rule::MinAge)
+    }
+}
+
+fn kinds_of_characters(password: &str) -> usize {
+    const SYMBOLS: &str = "~!@#$%^&*_-+=`|\\(){}[]:;\"'<>,.?/";
+    let kinds: [fn(char) -> bool; 5] = [
+        char::is_uppercase,
+        char::is_lowercase,
+        |c| c.is_ascii_digit(),
+        |c| SYMBOLS.contains(c),
+        |c| c.is_alphabetic() && !c.is_uppercase() && !c.is_lowercase(),
+    ];
+    kinds.iter().filter(|kind| password.chars().any(*kind)).count()
+}
+
+fn contains_name(password: &str, account: &str, display_name: Option<&str>) -> bool {
+    let password = password.to_lowercase();
+    let longer_than_two = |part: &str| part.chars().count() > 2;
+    let parts = display_name.unwrap_or_default().split([' ', ',', '.', '\t', '-', '_', '#']);
+    parts.chain([account]).any(|part| longer_than_two(part) && password.contains(&part.to_lowercase()))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::dn::Dn;
+    use keyback_core::{ObjectGuid, SourceAnchor};
+
+    pub(crate) fn user() -> User {
+        User {
+            guid: ObjectGuid::from_wire([1; 16]),
+            dn: Dn::parse("CN=Ada Lovelace,DC=ad").expect("a DN"),
+            sid: "S-1-5-21-1-2-3-1104".parse().expect("a SID"),
+            sam_account_name: "adal".to_owned(),
+            user_principal_name: None,
+            display_name: Some("Ada Lovelace-Byron (R&D)".to_owned()),
+            mail: None,
+            source_anchor: SourceAnchor::from_wire([1; 16]),
+            user_account_control: Some(0x200),
+            pwd_last_set: Some(FileTime::from_timestamp(Timestamp::from_micros(0))),
+            lockout_time: None,
+            key_version: Some(1),
+            primary_group_id: Some(513),
+            token_groups: None,
+            object_classes: vec!["top".to_owned(), "user".to_owned()],
+            admin_count: None,
+            is_critical_system_object: false,
+            dc: "dc1".to_owned(),
+        }
+    }
+
+    const HOUR: i64 = 3_600 * 10_000_000;
+
+    fn policy() -> Policy {
+        Policy {
+            source: "DC=ad".to_owned(),
+            min_length: Some(8),
+            complexity: Some(true),
+            history: Some(24),
+            min_age: Some(AdInterval(-HOUR)),
+        }
+    }
+
+    #[test]
+    fn the_first_broken_rule_is_named() {
+        let late = Some(Timestamp::from_micros(3_600_000_001));
+        let early = Some(Timestamp::from_micros(3_599_000_000));
+        for (password, now, rule) in [
+            ("Sh0rt!", late, Some(Rule::Length)),
+            ("lowercase only", late, Some(Rule::Complexity)),
+            ("My-adal-1234", late, Some(Rule::ContainsName)),
+            ("xxLOVELACE-12", late, Some(Rule::ContainsName)),
+            ("Byron-is-a-poet-1", late, Some(Rule::ContainsName)),
+            ("Fine-Pass-1234", early, Some(Rule::MinAge)),
+            ("Fine-Pass-1234", late, None),
+            ("Fine-Pass-1234", None, None),
+        ] {
+            assert_eq!(policy().broken_by(password, &user(), now), rule, "{password}");
+        }
+    }
+
+    #[test]
+    fn rules_that_cannot_be_read_or_do_not_apply_accuse_nobody() {
+        let unreadable =
+            Policy { min_length: None, complexity: None, history: None, min_age: None, ..policy() };
+        let now = Some(Timestamp::from_micros(0));
+        assert_eq!(unreadable.broken_by("x", &user(), now), None);
+        let must_change = User { pwd_last_set: Some(FileTime::ZERO), ..user() };
+        assert_eq!(policy().broken_by("Fine-Pass-1234", &must_change, now), None);
+        let exempt = User { user_account_control: Some(0x220), pwd_last_set: None, ..user() };
+        assert_eq!(policy().broken_by("S1!a", &exempt, now), None);
+    }
+
+    #[test]
+    fn five_kinds_of_characters_count() {
+        for (password, kinds) in [("a", 1), ("aA", 2), ("aA1!", 4), ("aA1!字", 5), ("  ", 0), ("äÖ", 2)] {
+            assert_eq!(kinds_of_characters(password), kinds, "{password}");
+        }
+    }
+}
