@@ -21,25 +21,26 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         base: None,
         limits: Limits::default(),
     })?;
-    let (mut find, mut begin, mut reset) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut finds, mut begins, mut resets) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..count {
         let at = Instant::now();
         let guid = directory.find_user(&UserName::parse(user)?).await?.guid;
-        find.push(at.elapsed());
+        finds.push(at.elapsed());
         let at = Instant::now();
         let write = directory.begin_write(guid).await?;
-        begin.push(at.elapsed());
+        begins.push(at.elapsed());
         let new = NewPassword::parse(Zeroizing::new(
             format!("Latency-{number}-{:?}", Instant::now()).into_bytes(),
         ))?;
         let at = Instant::now();
         let done = write.reset(&new, false).await?;
-        reset.push(at.elapsed());
+        resets.push(at.elapsed());
         if number == 0 {
             println!("{:?}\n{done:?}", write.user());
         }
     }
-    for (name, mut times) in [("find_user", find), ("begin_write", begin), ("reset with read-back", reset)] {
+    for (name, mut times) in [("find_user", finds), ("begin_write", begins), ("reset with read-back", resets)]
+    {
         times.sort_unstable();
         let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or(Duration::ZERO);
         println!("{name:24} p50 {:?} p95 {:?} max {:?}", at(50), at(95), at(99));

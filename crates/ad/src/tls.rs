@@ -29,6 +29,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other kind of name names a server")]
     fn decode(der: &[u8]) -> Option<Self> {
         use x509_parser::extensions::GeneralName;
         let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
@@ -36,7 +37,6 @@ impl Certificate {
         let names = names.iter().flat_map(|names| &names.value.general_names).map(|name| match name {
             GeneralName::DNSName(name) => printable(name),
             GeneralName::IPAddress(bytes) => address(bytes),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "no other kind names a server")]
             other => printable(&other.to_string()),
         });
         let seconds = |at: x509_parser::time::ASN1Time| {
@@ -173,6 +173,7 @@ impl ServerCertVerifier for Seen {
 }
 
 /// The cause behind a handshake that failed.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a kind that is not known yet is no reason to trust")]
 pub(crate) fn judge(dc: &str, error: &io::Error, seen: &Seen) -> DirectoryError {
     let dc = dc.to_owned();
     let certificate = || seen.certificate().map(Box::new);
@@ -187,10 +188,6 @@ pub(crate) fn judge(dc: &str, error: &io::Error, seen: &Seen) -> DirectoryError 
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 DirectoryError::TlsName { dc, certificate: certificate() }
             }
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "a kind that is not known yet is no reason to trust"
-            )]
             reason => DirectoryError::TlsUntrusted {
                 dc,
                 reason: printable(&reason.to_string()),
