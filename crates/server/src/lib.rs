@@ -3,5 +3,7 @@
 //! Sees people and their sealed wishes; holds no directory credential and no key that opens a seal.
 
 pub mod jobs;
+pub mod portal;
+pub mod web;
 
 pub use jobs::{Jobs, JobsError, Limits, Sealer};

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::{Any, AnyRow};
 use sqlx::{Row, Transaction};
+use std::time::Duration;
 
 /// A job as it begins, with the audit row that must be there before anything is done.
 pub struct NewJob {
@@ -60,6 +61,9 @@ pub struct Job {
     /// What stood in the way, attempt by attempt.
     pub attempts: Vec<(u32, Timestamp, Failure)>,
 }
+
+/// After its deadline, a job's end can still be looked at for this long.
+const LOOK_AT_THE_END: Duration = Duration::from_mins(10);
 
 /// What came of asking for a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,8 +196,13 @@ impl Store {
             insert_job(&mut tx, job).await?;
             (job.id, Submitted::Created)
         };
-        sqlx::query("UPDATE flow SET job_id = $1 WHERE id = $2")
+        // The person reads what came of it with the same ticket: it has to outlive the job.
+        let until = job.deadline.plus(LOOK_AT_THE_END);
+        sqlx::query(
+            "UPDATE flow SET job_id = $1, expires_at = CASE WHEN expires_at < $2 THEN $2 ELSE expires_at END WHERE id = $3",
+        )
             .bind(id.to_string())
+            .bind(until.as_micros())
             .bind(&flow)
             .execute(&mut *tx)
             .await?;

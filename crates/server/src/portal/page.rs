@@ -1,0 +1,57 @@
+//! Templates, rendered.
+
+use crate::portal::assets;
+use askama::Template;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+/// What stands around every page.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    pub(crate) organisation: &'a str,
+    pub(crate) help: Option<&'a str>,
+}
+
+impl Frame<'_> {
+    pub(crate) fn style(&self) -> &'static str {
+        assets::url("style.css")
+    }
+
+    pub(crate) fn script(&self) -> &'static str {
+        assets::url("app.js")
+    }
+
+    pub(crate) fn icon(&self) -> &'static str {
+        assets::url("favicon.svg")
+    }
+}
+
+/// What is wrong with what was typed: a sentence, the field, and the code and cause where there are any.
+#[derive(Clone)]
+pub(crate) struct Wrong {
+    pub(crate) text: String,
+    pub(crate) field: &'static str,
+    pub(crate) reference: Option<String>,
+}
+
+impl Wrong {
+    pub(crate) fn new(field: &'static str, text: &str) -> Self {
+        Self { text: text.to_owned(), field, reference: None }
+    }
+
+    pub(crate) fn of(field: &'static str, text: &str, error: &impl keyback_codes::Explain) -> Self {
+        let reference = format!("{} · {}", error.code(), error.cause());
+        Self { reference: Some(reference), ..Self::new(field, text) }
+    }
+}
+
+/// The page. A template that cannot be rendered would be a fault of its own text, found by its snapshot.
+pub(crate) fn html(status: StatusCode, template: &impl Template) -> Response {
+    match template.render() {
+        Ok(html) => (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! HTTP, as far as it is the same for every page: listening, guards, headers, cookies, forms.
+//!
+//! Decides what a request must look like before anybody reads it, and what every answer carries. What is on the pages
+//! is decided by `portal`.
+
+pub(crate) mod cookie;
+pub(crate) mod form;
+pub(crate) mod guard;
+pub(crate) mod headers;
+mod listener;
+mod tls;
+
+pub use listener::{Limits, serve};
+pub(crate) use listener::{Peer, Stopping};
+pub use tls::{TlsError, tls_from_files};
