@@ -2,5 +2,6 @@
 //! JavaScript, and faults.
 
 pub mod browser;
+pub mod lab;
 pub mod mail;
 pub mod proxy;
