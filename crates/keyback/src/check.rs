@@ -17,6 +17,9 @@ use std::time::Duration;
 /// A certificate that ends sooner than this is worth a word.
 const SOON: Duration = Duration::from_hours(24 * 21);
 
+/// Seconds between two clocks before Kerberos gives up (RFC 4120 section 1.6 recommends five minutes).
+const MOST_APART: i64 = 300;
+
 #[derive(Serialize)]
 struct Finding {
     check: String,
@@ -72,7 +75,7 @@ pub fn describe_dc(report: &DcReport) -> String {
     let mut put = |line: String| {
         let _ = writeln!(text, "  {}", output::plain(&line)); // a String takes everything
     };
-    match &report.error {
+    match report.error() {
         Some(error) => put(format!("FAIL  {}: {}", report.dc, output::chain(error))),
         None => put(format!("ok    {}: {}", report.dc, summary(report))),
     }
@@ -81,15 +84,15 @@ pub fn describe_dc(report: &DcReport) -> String {
 
 fn summary(report: &DcReport) -> String {
     let mut words = vec![report.vendor.clone().unwrap_or_else(|| "Active Directory".to_owned())];
-    words.push(
-        if report.policy_hints { "checks history on a reset" } else { "does not check history on a reset" }
-            .to_owned(),
-    );
-    if report.read_only {
+    words.push(match report.policy_hints {
+        Some(true) => "checks history on a reset".to_owned(),
+        Some(false) | None => "does not check history on a reset".to_owned(),
+    });
+    if report.read_only == Some(true) {
         words.push("READ-ONLY".to_owned());
     }
-    if let Some(ends) = report.certificate_ends {
-        words.push(format!("certificate until {ends}"));
+    if let Some(certificate) = &report.certificate {
+        words.push(format!("certificate until {}", certificate.not_after));
     }
     words.join(", ")
 }
@@ -104,9 +107,9 @@ async fn check_agent(agent: &Agent, organisation: &str, findings: &mut Vec<Findi
     if let Some(directory) = directory {
         let now = SystemClock.now();
         let mut serves = false;
-        for report in directory.probe().await {
+        for report in directory.probe(&SystemClock).await {
             let name = format!("dc {}", report.dc);
-            if let Some(error) = &report.error {
+            if let Some(error) = report.error() {
                 findings.push(Finding::bad(&name, Trouble::of(BLIND, error)));
                 continue;
             }
@@ -118,20 +121,18 @@ async fn check_agent(agent: &Agent, organisation: &str, findings: &mut Vec<Findi
                 cause,
                 fix: cause.fix().text.to_owned(),
             };
-            if report.read_only {
+            if report.read_only == Some(true) {
                 findings.push(Finding::bad(
                     &name,
                     usage("this domain controller is read-only".to_owned(), Cause::DcReadOnly),
                 ));
             }
-            if let Some(ends) = report.certificate_ends.filter(|ends| ends.since(now) < SOON) {
-                findings.push(Finding::bad(
-                    &name,
-                    usage(format!("the certificate ends at {ends}"), Cause::DcTlsExpired),
-                ));
+            let ends = report.certificate.as_ref().map(|certificate| certificate.not_after);
+            if let Some(ends) = ends.filter(|ends| ends.since(now) < SOON) {
+                findings.push(Finding::bad(&name, usage(format!("the certificate ends at {ends}"), Cause::DcTlsExpired)));
             }
-            if let Some(apart) = report.clock_apart.filter(|apart| *apart > Duration::from_mins(5)) {
-                let text = format!("the clocks are {} s apart", apart.as_secs());
+            if let Some(ahead) = report.clock_ahead.filter(|ahead| ahead.abs() > MOST_APART) {
+                let text = format!("its clock is {} s {} ours", ahead.abs(), if ahead > 0 { "ahead of" } else { "behind" });
                 findings.push(Finding::bad(&name, usage(text, Cause::DcClockSkew)));
             }
         }
@@ -171,7 +172,7 @@ async fn check_all(path: &ConfigPath) -> Vec<Finding> {
             Ok(store) => store.version().await,
             Err(error) => Err(error),
         };
-        let store = opened.map_err(|error| Trouble::from(error));
+        let store = opened.map_err(Trouble::from);
         findings.push(
             Finding::of("store", store, |version| format!("{}, SQLite {version}", server.store.display())).0,
         );

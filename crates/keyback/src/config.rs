@@ -12,9 +12,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// The commented example, as `init` writes it and the tests read it.
-pub const EXAMPLE: &str = include_str!("../keyback.example.toml");
-
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -247,24 +244,26 @@ impl Config {
         Ok(config)
     }
 
-    fn each_path(&mut self, mut change: impl FnMut(&mut PathBuf)) {
+    fn each_path(&mut self, change: impl FnMut(&mut PathBuf)) {
+        let mut paths = Vec::new();
         if let Some(server) = &mut self.server {
-            [&mut server.store, &mut server.signing_key_file, &mut server.agent_key_file].map(&mut change);
-            [&mut server.tls_cert_file, &mut server.tls_key_file].map(|file| file.as_mut().map(&mut change));
+            paths.extend([&mut server.store, &mut server.signing_key_file, &mut server.agent_key_file]);
+            paths.extend(server.tls_cert_file.as_mut());
+            paths.extend(server.tls_key_file.as_mut());
         }
         if let Some(agent) = &mut self.agent {
-            [
+            paths.extend([
                 &mut agent.ca_file,
                 &mut agent.connector_password_file,
                 &mut agent.journal,
                 &mut agent.unsealing_key_file,
                 &mut agent.signing_key_file,
                 &mut agent.server_key_file,
-            ]
-            .map(&mut change);
-            agent.mail.password_file.as_mut().map(&mut change);
+            ]);
+            paths.extend(agent.mail.password_file.as_mut());
         }
-        self.relay.socket.as_mut().map(change);
+        paths.extend(self.relay.socket.as_mut());
+        paths.into_iter().for_each(change);
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
@@ -386,6 +385,8 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const EXAMPLE: &str = include_str!("../keyback.example.toml");
 
     fn load(text: &str) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().expect("a folder");

@@ -9,7 +9,7 @@ use clap::Args;
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
 use keyback_agent::{MailConfig, Mailer};
 use keyback_codes::Explain;
-use keyback_core::ObjectGuid;
+use keyback_core::{ObjectGuid, SystemClock};
 use std::fmt::Write as _;
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -189,10 +189,10 @@ async fn ask_directory(asker: &Asker, options: &InitOptions) -> Result<Directory
         DirectoryConfig { dcs: parsed?, ca_pem, connector: account, base: None, limits: Limits::default() };
     let directory = Directory::new(config).map_err(|error| Trouble::of(USAGE, &error))?;
     let mut served = false;
-    for report in directory.probe().await {
+    for report in directory.probe(&SystemClock).await {
         note(check::describe_dc(&report).trim_end());
-        served |= report.error.is_none();
-        if let Some(error) = &report.error {
+        served |= report.error().is_none();
+        if let Some(error) = report.error() {
             asker.keep(Trouble::of(BLIND, error))?;
         }
     }

@@ -32,7 +32,7 @@ impl Trouble {
         let fix = error.fix();
         let fix =
             fix.command.map_or_else(|| fix.text.to_owned(), |command| format!("{} Try: {command}", fix.text));
-        Self { exit, text: chain(error), cause: error.cause(), fix }
+        Self { exit, text: chain(error), cause: Explain::cause(error), fix }
     }
 
     /// Wrong usage or configuration.
@@ -56,7 +56,7 @@ impl From<keyback_store::StoreError> for Trouble {
 impl From<crate::config::ConfigError> for Trouble {
     fn from(error: crate::config::ConfigError) -> Self {
         let fix = error.remedy();
-        Self { exit: USAGE, text: chain(&error), cause: error.cause(), fix }
+        Self { exit: USAGE, text: chain(&error), cause: Explain::cause(&error), fix }
     }
 }
 

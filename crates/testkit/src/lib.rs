@@ -5,3 +5,4 @@ pub mod browser;
 pub mod lab;
 pub mod mail;
 pub mod proxy;
+pub mod walk;

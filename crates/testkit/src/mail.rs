@@ -148,6 +148,13 @@ impl MailSink {
         mails.iter().rev().find(|mail| mail.to.iter().any(|known| known.eq_ignore_ascii_case(to))).cloned()
     }
 
+    /// The newest mail to an address that `fits`, taken out of the sink.
+    pub fn take(&self, to: &str, fits: impl Fn(&Mail) -> bool) -> Option<Mail> {
+        let mut mails = locked(&self.inner.mails);
+        let at = mails.iter().rposition(|mail| mail.to.iter().any(|known| known.eq_ignore_ascii_case(to)) && fits(mail))?;
+        Some(mails.remove(at))
+    }
+
     /// The first mail to `to` that `fits`, as soon as it is there.
     pub async fn wait_for(&self, to: &str, limit: Duration, fits: impl Fn(&Mail) -> bool) -> Result<Mail> {
         let wait = async {
