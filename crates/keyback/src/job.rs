@@ -89,7 +89,7 @@ pub async fn list(store: &Store, limit: u32, as_document: bool) -> Result<ExitCo
 fn describe(job: &Job) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
-        let _ = writeln!(text, "{name:<16}{}", plain(value)); // a String takes everything
+        let _ = writeln!(text, "{name:<18}{}", plain(value)); // a String takes everything
     };
     line("Job", &job.id.to_string());
     line("Correlation ID", &job.correlation_id.to_string());
@@ -106,7 +106,7 @@ fn describe(job: &Job) -> String {
             line("Key version", &format!("{before} -> {after}"));
         }
         line("History", if done.history_enforced { "checked by the DC" } else { "not checked by the DC" });
-        line("Compare-and-swap", if done.compare_and_swap { " yes" } else { " no" });
+        line("Compare-and-swap", if done.compare_and_swap { "yes" } else { "no" });
         for remark in &done.remarks {
             line("Remark", &format!("{remark}: {}", remark.summary()));
         }
