@@ -1,0 +1,9 @@
+//! Against real domain controllers of both Samba versions, and against hostile ones. `KEYBACK_TEST_DC` points the same
+//! tests at another domain controller.
+
+mod connect;
+mod find;
+mod hostile;
+mod settle;
+mod support;
+mod write;
