@@ -79,7 +79,7 @@ pub fn routes() -> Vec<Route> {
     for operation in [Operation::Reset, Operation::Change, Operation::Unlock] {
         let words = words::of(operation);
         let both = &["GET", "POST"][..];
-        let ask = get(move |portal: Shared| ask::show(operation, portal))
+        let ask = get(move |portal: Shared| async move { ask::show(operation, &portal) })
             .post(move |portal: Shared, request: Request| ask::post(operation, portal, request));
         let code = get(move |portal: Shared, headers: HeaderMap| code::show(operation, portal, headers))
             .post(move |portal: Shared, request: Request| code::post(operation, portal, request));

@@ -4,12 +4,13 @@
 
 use crate::portal::page::{Frame, Wrong, html};
 use crate::portal::words::{self, Words};
-use crate::portal::{Answered, Shared, see_other, user_name};
+use crate::portal::{Answered, Portal, Shared, see_other, user_name};
 use crate::web::guard::{Source, note};
 use crate::web::{cookie, form};
 use askama::Template;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
+use axum::response::Response;
 use keyback_core::PlainTicket;
 use keyback_core::ids::NotAUserName;
 use keyback_core::job::Operation;
@@ -24,9 +25,9 @@ struct Ask<'a> {
     wrong: Option<Wrong>,
 }
 
-pub(crate) async fn show(operation: Operation, portal: Shared) -> Answered {
+pub(crate) fn show(operation: Operation, portal: &Portal) -> Response {
     let words = words::of(operation);
-    Ok(html(StatusCode::OK, &Ask { frame: portal.frame(), words, step: 1, typed: "", wrong: None }))
+    html(StatusCode::OK, &Ask { frame: portal.frame(), words, step: 1, typed: "", wrong: None })
 }
 
 pub(crate) async fn post(operation: Operation, portal: Shared, request: Request) -> Answered {

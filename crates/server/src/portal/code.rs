@@ -90,10 +90,10 @@ impl Portal {
             // Only the attempts say what stands in the way.
             let asked = self.jobs.store().find_job(asked.id).await?;
             let last = asked.as_ref().and_then(|job| job.attempts.last());
-            if let (Some(job), Some((_, _, failure))) = (&asked, last) {
-                if public(failure).is_some() {
-                    return Ok(Stage::Waiting(minutes_left(job, self.jobs.now())));
-                }
+            if let (Some(job), Some((_, _, failure))) = (&asked, last)
+                && public(failure).is_some()
+            {
+                return Ok(Stage::Waiting(minutes_left(job, self.jobs.now())));
             }
         }
         Ok(Stage::Open)

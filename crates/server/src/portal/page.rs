@@ -1,6 +1,5 @@
 //! Templates, rendered.
 
-use crate::portal::assets;
 use askama::Template;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,20 +9,6 @@ use axum::response::{IntoResponse, Response};
 pub(crate) struct Frame<'a> {
     pub(crate) organisation: &'a str,
     pub(crate) help: Option<&'a str>,
-}
-
-impl Frame<'_> {
-    pub(crate) fn style(&self) -> &'static str {
-        assets::url("style.css")
-    }
-
-    pub(crate) fn script(&self) -> &'static str {
-        assets::url("app.js")
-    }
-
-    pub(crate) fn icon(&self) -> &'static str {
-        assets::url("favicon.svg")
-    }
 }
 
 /// What is wrong with what was typed: a sentence, the field, and the code and cause where there are any.

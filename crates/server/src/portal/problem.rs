@@ -103,6 +103,7 @@ impl Problem {
     }
 
     /// A handler panicked: our bug, one request, and the process goes on.
+    #[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
     pub(crate) fn of_panic(payload: Box<dyn Any + Send + 'static>) -> HttpResponse<Body> {
         let text = payload
             .downcast_ref::<&str>()

@@ -150,7 +150,7 @@ mod tests {
     fn the_bytes_arrive_as_they_were_typed() {
         let found = fields(b"new=a+b%2B%26%3D%ED%A0%80%00e&token=t").unwrap();
         assert_eq!(found, [b"t".to_vec(), b"a b+&=\xed\xa0\x80\0e".to_vec()]);
-        assert_eq!(fields(b"token=&new=").unwrap(), [vec![], vec![]]);
+        assert_eq!(fields(b"token=&new=").unwrap(), [Vec::<u8>::new(), Vec::new()]);
         assert_eq!(fields(b"token==x&new=\xff").unwrap(), [b"=x".to_vec(), vec![0xff]]);
     }
 
