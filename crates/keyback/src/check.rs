@@ -129,10 +129,17 @@ async fn check_agent(agent: &Agent, organisation: &str, findings: &mut Vec<Findi
             }
             let ends = report.certificate.as_ref().map(|certificate| certificate.not_after);
             if let Some(ends) = ends.filter(|ends| ends.since(now) < SOON) {
-                findings.push(Finding::bad(&name, usage(format!("the certificate ends at {ends}"), Cause::DcTlsExpired)));
+                findings.push(Finding::bad(
+                    &name,
+                    usage(format!("the certificate ends at {ends}"), Cause::DcTlsExpired),
+                ));
             }
             if let Some(ahead) = report.clock_ahead.filter(|ahead| ahead.abs() > MOST_APART) {
-                let text = format!("its clock is {} s {} ours", ahead.abs(), if ahead > 0 { "ahead of" } else { "behind" });
+                let text = format!(
+                    "its clock is {} s {} ours",
+                    ahead.abs(),
+                    if ahead > 0 { "ahead of" } else { "behind" }
+                );
                 findings.push(Finding::bad(&name, usage(text, Cause::DcClockSkew)));
             }
         }

@@ -27,7 +27,14 @@ pub struct Cli {
 #[derive(Args)]
 pub struct ConfigPath {
     /// The configuration file
-    #[arg(long, short, global = true, value_name = "FILE", env = "KEYBACK_CONFIG", default_value = "keyback.toml")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "FILE",
+        env = "KEYBACK_CONFIG",
+        default_value = "keyback.toml"
+    )]
     pub config: PathBuf,
 }
 

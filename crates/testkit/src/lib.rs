@@ -5,4 +5,5 @@ pub mod browser;
 pub mod lab;
 pub mod mail;
 pub mod proxy;
+pub mod tripwire;
 pub mod walk;

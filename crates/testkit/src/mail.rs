@@ -151,7 +151,9 @@ impl MailSink {
     /// The newest mail to an address that `fits`, taken out of the sink.
     pub fn take(&self, to: &str, fits: impl Fn(&Mail) -> bool) -> Option<Mail> {
         let mut mails = locked(&self.inner.mails);
-        let at = mails.iter().rposition(|mail| mail.to.iter().any(|known| known.eq_ignore_ascii_case(to)) && fits(mail))?;
+        let at = mails
+            .iter()
+            .rposition(|mail| mail.to.iter().any(|known| known.eq_ignore_ascii_case(to)) && fits(mail))?;
         Some(mails.remove(at))
     }
 

@@ -58,7 +58,13 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T
 }
 
 /// Names the user and types the code that was mailed; the page that asks for the new password, or to confirm.
-pub fn prove(browser: &mut Browser, operation: &str, user: &str, mail: &str, mailbox: &mut impl Mailbox) -> Result<Page> {
+pub fn prove(
+    browser: &mut Browser,
+    operation: &str,
+    user: &str,
+    mail: &str,
+    mailbox: &mut impl Mailbox,
+) -> Result<Page> {
     let ask = browser.open(&format!("/{operation}"))?;
     let code_page = browser.submit(&ask.form()?.fill("user", user)?)?;
     ensure!(code_page.status == 200, "after the name: {} {}", code_page.status, code_page.words());
@@ -73,7 +79,8 @@ pub fn prove(browser: &mut Browser, operation: &str, user: &str, mail: &str, mai
 
 /// The job that an answer is about.
 pub fn job_of(page: &Page) -> Result<String> {
-    let path = page.header("location").or_else(|| page.path.starts_with("/jobs/").then_some(page.path.as_str()));
+    let path =
+        page.header("location").or_else(|| page.path.starts_with("/jobs/").then_some(page.path.as_str()));
     let id = path.and_then(|path| path.split("/jobs/").nth(1)).map(str::to_owned);
     id.with_context(|| format!("no job: {} {}", page.status, page.words()))
 }
@@ -82,13 +89,20 @@ pub fn job_of(page: &Page) -> Result<String> {
 pub fn end_of(browser: &mut Browser, job: &str) -> Result<Page> {
     until("the end of the job", || {
         let state = browser.fetch(&format!("/jobs/{job}"), &[("Accept", "application/json")])?.text();
-        let open = ["queued", "running", "doubtful"].iter().any(|open| state.contains(&format!("\"{open}\"")));
+        let open =
+            ["queued", "running", "doubtful"].iter().any(|open| state.contains(&format!("\"{open}\"")));
         if open { Ok(None) } else { browser.open(&format!("/jobs/{job}")).map(Some) }
     })
 }
 
 /// A whole reset; the page of its end.
-pub fn reset(browser: &mut Browser, user: &str, mail: &str, new: &str, mailbox: &mut impl Mailbox) -> Result<Page> {
+pub fn reset(
+    browser: &mut Browser,
+    user: &str,
+    mail: &str,
+    new: &str,
+    mailbox: &mut impl Mailbox,
+) -> Result<Page> {
     let page = prove(browser, "reset", user, mail, mailbox)?;
     let answer = browser.submit_only(&page.form()?.fill("new", new)?.fill("repeat", new)?)?;
     ensure!(answer.status == 202, "after the password: {} {}", answer.status, answer.words());
