@@ -143,10 +143,10 @@ impl Memory {
             }
             Record::Begun { job_id, at, challenge, pin, .. } => {
                 self.jobs.insert(job_id, JobRecord::Begun { at, pin });
-                if let Some(state) = self.challenges.get_mut(&challenge) {
-                    if !state.used_by.contains(&job_id) {
-                        state.used_by.push(job_id);
-                    }
+                if let Some(state) = self.challenges.get_mut(&challenge)
+                    && !state.used_by.contains(&job_id)
+                {
+                    state.used_by.push(job_id);
                 }
             }
             Record::NotDone { job_id, .. } => {

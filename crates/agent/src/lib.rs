@@ -151,10 +151,8 @@ impl Agent {
     async fn bounds(&self) -> Ended<Arc<Bounds>> {
         let now = self.now();
         let known = self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(known) = known {
-            if now.since(known.read_at) < SCOPE_IS_GOOD {
-                return Ok(known);
-            }
+        if let Some(known) = known.filter(|known| now.since(known.read_at) < SCOPE_IS_GOOD) {
+            return Ok(known);
         }
         let parts = &self.0.parts;
         let scope = parts.directory.resolve_scope(&parts.scope).await.map_err(|error| not_found(&error))?;

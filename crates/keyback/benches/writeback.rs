@@ -4,6 +4,8 @@
 //! submits the same through the portal and waits for the terminal state by server-sent events. Then eight browsers at
 //! once. Everything is prepared before it is timed: users, proofs, pages. Prints raw numbers and the figures of the bars.
 
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
 use anyhow::{Context, Result, ensure};
 use keyback_testkit::browser::{Browser, Form};
 use keyback_testkit::lab::{Lab, Samba};
@@ -48,7 +50,11 @@ impl RawClient {
         let stream = StreamOwned::new(ClientConnection::new(Arc::new(config), name)?, socket);
         let mut client = Self { stream, codec: LdapCodec::default(), buffer: BytesMut::new(), number: 0 };
         let (name, password) = lab.connector();
-        let bind = LdapBindRequest { dn: name.to_owned(), cred: LdapBindCred::Simple(password.to_owned()) };
+        let bind = LdapBindRequest {
+            version: 3,
+            dn: name.to_owned(),
+            cred: LdapBindCred::Simple(password.to_owned()),
+        };
         client.call(LdapOp::BindRequest(bind), vec![])?;
         Ok(client)
     }

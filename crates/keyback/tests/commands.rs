@@ -7,6 +7,9 @@ use keyback_testkit::lab::{Lab, Samba};
 use std::process::Command;
 use support::{Dc, KEYBACK, Keyback};
 
+/// What is done to a good configuration.
+type Edit = fn(String) -> String;
+
 fn keyback(arguments: &[&str]) -> Result<(i32, String, String)> {
     let output = Command::new(KEYBACK).args(arguments).output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -88,7 +91,7 @@ fn a_connector_with_a_wrong_password_and_a_dc_that_is_not_there_are_told_apart()
 #[test]
 fn bad_configurations_are_refused_with_cause_and_fix_before_anything_is_done() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
-    let edits: [(&str, fn(String) -> String, &str); 6] = [
+    let edits: [(&str, Edit, &str); 6] = [
         ("an unknown key", |text| text.replace("[server]\n", "[server]\nlisten_on = 1\n"), "listen_on"),
         (
             "a wrong type",
