@@ -189,8 +189,8 @@ mod tests {
         assert_eq!(mask("nothing"), "•••");
     }
 
-    #[test]
-    fn addresses_that_are_none_are_refused_at_the_start() {
+    #[tokio::test] // lettre's pool wants a runtime as soon as it is made
+    async fn addresses_that_are_none_are_refused_at_the_start() {
         let config = |gateway: &str, from: &str| MailConfig {
             gateway: gateway.to_owned(),
             credentials: None,

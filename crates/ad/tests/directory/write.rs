@@ -103,7 +103,7 @@ on_both! {
     }
 
     async fn a_user_who_may_not_change_the_password_is_told_so_and_no_reset_is_made_of_it(lab) {
-        let guid = directory(&lab)?.find_user(&name("s-cannotchange")?).await?.guid;
+        let guid = directory(&lab)?.find_user(&name("s-cannot")?).await?.guid;
         let write = directory(&lab)?.begin_write(guid).await?;
         let error = refused(write.change(&current_password(SEEDED_PASSWORD)?, &new_password(NEW)?).await)?;
         assert_eq!(error.cause(), Cause::RightsCannotChange, "{error:?}");
