@@ -17,13 +17,10 @@ on_both! {
         let write = directory.begin_write(user.guid).await?;
         let before = lab.key_version(&user)?;
         write.reset(&new_password(NEW)?, false).await?;
-        match directory.settle(user.guid, write.pin(), Some(&new_password(NEW)?)).await? {
-            Settled::Done(done) => {
-                assert!(done.settled && !done.compare_and_swap, "{done:?}");
-                assert_eq!(done.key_version, Some((before, before + 1)));
-            }
-            other @ (Settled::NotDone | Settled::Outrun | Settled::Unknown) => bail!("{other:?}"),
-        }
+        let settled = directory.settle(user.guid, write.pin(), Some(&new_password(NEW)?)).await?;
+        let Settled::Done(done) = settled else { bail!("{settled:?}") };
+        assert!(done.settled && !done.compare_and_swap, "{done:?}");
+        assert_eq!(done.key_version, Some((before, before + 1)));
         assert_eq!(bad_password_count(&lab, &user)?, 0);
     }
 

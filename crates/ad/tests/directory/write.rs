@@ -13,6 +13,11 @@ async fn begin(lab: &Lab, user: &TestUser) -> Result<Write> {
     Ok(directory(lab)?.begin_write(user.guid).await?)
 }
 
+/// One of the seed's connectors that lack something.
+fn connector(lab: &Lab, sam: &str) -> String {
+    format!("{sam}@{}", lab.env("AD_REALM").to_lowercase())
+}
+
 fn refused<T: std::fmt::Debug>(outcome: Result<T, WriteError>) -> Result<WriteError> {
     match outcome {
         Ok(done) => bail!("it was not refused: {done:?}"),
@@ -202,7 +207,7 @@ on_both! {
     async fn a_connector_without_rights_is_refused_and_the_missing_right_is_named(lab) {
         let user = lab.add_user("norights")?;
         let before = lab.key_version(&user)?;
-        let directory = directory_as(&lab, "svc-norights@ad.example", "Conn-Pass1!")?;
+        let directory = directory_as(&lab, &connector(&lab, "svc-norights"), "Conn-Pass1!")?;
         let write = directory.begin_write(user.guid).await?;
         let error = refused(write.reset(&new_password(NEW)?, true).await)?;
         assert!(matches!(error, WriteError::AccessDenied { right: Right::ResetPassword, .. }), "{error:?}");
@@ -219,7 +224,7 @@ on_both! {
 
     async fn a_connector_with_reset_only_resets_without_the_compare_and_swap_and_says_so(lab) {
         let user = lab.add_user("resetonly")?;
-        let directory = directory_as(&lab, "svc-resetonly@ad.example", "Conn-Pass1!")?;
+        let directory = directory_as(&lab, &connector(&lab, "svc-resetonly"), "Conn-Pass1!")?;
         let done = directory.begin_write(user.guid).await?.reset(&new_password(NEW)?, true).await?;
         assert!(!done.compare_and_swap, "{done:?}");
         for remark in [Cause::RightsPwdLastSetMissing, Cause::RightsUnlockAttributeMissing] {
