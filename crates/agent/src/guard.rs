@@ -77,3 +77,105 @@ pub fn check_state(user: &User) -> Result<(), Failure> {
         Some(_) | None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyback_core::{ObjectGuid, SourceAnchor};
+
+    type Tested = Result<(), Box<dyn std::error::Error>>;
+
+    const DOMAIN: &str = "S-1-5-21-1-2-3";
+
+    fn user(groups: &[&str]) -> Result<User, Box<dyn std::error::Error>> {
+        Ok(User {
+            guid: ObjectGuid::from_wire([1; 16]),
+            dn: Dn::parse("CN=ada,OU=Sales,OU=Staff,DC=ad,DC=example")?,
+            sid: format!("{DOMAIN}-1104").parse()?,
+            sam_account_name: "ada".to_owned(),
+            user_principal_name: None,
+            display_name: None,
+            mail: None,
+            source_anchor: SourceAnchor::from_wire([1; 16]),
+            user_account_control: Some(0x200),
+            pwd_last_set: None,
+            lockout_time: None,
+            key_version: None,
+            primary_group_id: Some(513),
+            token_groups: Some(groups.iter().map(|sid| sid.parse()).collect::<Result<_, _>>()?),
+            object_classes: vec!["top".to_owned(), "person".to_owned(), "user".to_owned()],
+            admin_count: None,
+            is_critical_system_object: false,
+            dc: "dc1".to_owned(),
+        })
+    }
+
+    fn refused(user: &User) -> Result<bool, Box<dyn std::error::Error>> {
+        let (connector, extra) = (format!("{DOMAIN}-1105").parse()?, [format!("{DOMAIN}-1200").parse()?]);
+        let checked = check_protection(user, &connector, &extra);
+        assert!(checked.as_ref().err().is_none_or(|failure| failure.cause == Cause::RightsProtectedObject));
+        Ok(checked.is_err())
+    }
+
+    #[test]
+    fn members_of_protected_groups_are_refused_and_of_others_not() -> Tested {
+        for rid in [544, 548, 549, 550, 551, 552] {
+            assert!(refused(&user(&[&format!("S-1-5-32-{rid}")])?)?, "builtin {rid}");
+        }
+        for rid in [512, 516, 518, 519, 521, 1200] {
+            assert!(refused(&user(&[&format!("{DOMAIN}-{rid}")])?)?, "of the domain {rid}");
+        }
+        for sid in
+            ["S-1-5-32-545", "S-1-5-32-512", "S-1-5-21-1-2-3-513", "S-1-5-21-1-2-3-544", "S-1-5-21-9-9-9-512"]
+        {
+            assert!(!refused(&user(&["S-1-5-32-545", sid])?)?, "{sid}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_person_the_connector_itself_and_what_cannot_be_read_are_refused() -> Tested {
+        let plain = user(&[])?;
+        assert!(!refused(&plain)?);
+        let with = |change: fn(&mut User)| {
+            let mut user = plain.clone();
+            change(&mut user);
+            refused(&user)
+        };
+        assert!(with(|user| user.token_groups = None)?);
+        assert!(with(|user| user.user_account_control = None)?);
+        assert!(with(|user| user.primary_group_id = None)?);
+        assert!(with(|user| user.primary_group_id = Some(512))?);
+        assert!(with(|user| user.user_account_control = Some(0x1000))?);
+        assert!(with(|user| user.user_account_control = Some(0x2000))?);
+        assert!(with(|user| user.object_classes.push("COMPUTER".to_owned()))?);
+        assert!(with(|user| user.is_critical_system_object = true)?);
+        for rid in [500, 502, 1105] {
+            let mut user = plain.clone();
+            user.sid = format!("{DOMAIN}-{rid}").parse()?;
+            assert!(refused(&user)?, "{rid}");
+        }
+        // A trace that is left behind is no proof.
+        assert!(!with(|user| user.admin_count = Some(1))?);
+        Ok(())
+    }
+
+    #[test]
+    fn scope_is_where_the_user_lies_and_nothing_else() -> Tested {
+        let user = user(&[])?;
+        let ou = |dn: &str| Dn::parse(dn);
+        assert!(
+            check_scope(&user, &[ou("OU=Admins,DC=ad,DC=example")?, ou("ou=staff,dc=AD,dc=example")?])
+                .is_ok()
+        );
+        for dn in [
+            "OU=Finance,OU=Staff,DC=ad,DC=example",
+            "OU=Staff,DC=other,DC=example",
+            "OU=taff,DC=ad,DC=example",
+        ] {
+            assert!(check_scope(&user, &[ou(dn)?]).is_err(), "{dn}");
+        }
+        assert!(check_scope(&user, &[]).is_err());
+        Ok(())
+    }
+}
