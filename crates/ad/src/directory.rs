@@ -10,6 +10,7 @@ use crate::connection::{Answer, Broken, Connection, How, RootDse};
 use crate::dn::Dn;
 use crate::error::{DirectoryError, Step};
 use crate::tls::Trust;
+use keyback_codes::{Cause, Explain};
 use keyback_core::ServerReply;
 use ldap3_proto::proto::LdapOp;
 use std::collections::HashSet;
@@ -326,6 +327,10 @@ impl Round<'_> {
     /// # Errors
     /// Gives the error back where another domain controller would say the same.
     pub(crate) fn failed(&mut self, error: DirectoryError) -> Result<(), DirectoryError> {
+        if error.cause() == Cause::DcReadOnly {
+            self.note(error);
+            return Ok(());
+        }
         match error {
             DirectoryError::BindRefused { .. }
             | DirectoryError::Refused { .. }
@@ -341,14 +346,18 @@ impl Round<'_> {
             | DirectoryError::Handshake { .. }
             | DirectoryError::Busy { .. }
             | DirectoryError::Protocol { .. } => {
-                tracing::warn!(dc = error.dc(), step = %error.step(), error = %error, "domain controller did not serve");
-                if let Some(index) = self.asked {
-                    *lock(&self.inner.dcs[index].failed_at) = Some(Instant::now());
-                }
-                self.tried.push(error);
+                self.note(error);
                 Ok(())
             }
         }
+    }
+
+    fn note(&mut self, error: DirectoryError) {
+        tracing::warn!(dc = error.dc(), step = %error.step(), error = %error, "domain controller did not serve");
+        if let Some(index) = self.asked {
+            *lock(&self.inner.dcs[index].failed_at) = Some(Instant::now());
+        }
+        self.tried.push(error);
     }
 
     /// Nobody is left to ask.

@@ -308,6 +308,9 @@ impl Explain for DirectoryError {
                 Some(0x533) => Cause::ConnectorDisabled,
                 Some(0x775) => Cause::ConnectorLocked,
                 Some(0x532 | 0x701 | 0x773) => Cause::ConnectorPasswordExpired,
+                // A read-only one that does not hold the account's password and reaches nobody who does (measured on
+                // Samba 4.17.12).
+                Some(0x51f) => Cause::DcReadOnly,
                 _ => Cause::ConnectorBindFailed,
             },
             Self::NoneServes { .. } => self.telling().map_or(Cause::DcUnreachable, Self::cause),

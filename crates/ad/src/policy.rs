@@ -10,6 +10,7 @@ use crate::time::FileTime;
 use crate::wire::Entry;
 use crate::write_error::{Refused, WriteError};
 use keyback_core::{Evidence, NewPassword, Timestamp};
+use std::time::Duration;
 
 /// A duration as AD stores it: a negative count of 100 ns. 0 is "none", the lowest value "for ever".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,8 +164,10 @@ impl Policy {
             }
         }
         let too_young = || {
-            let (set, age, now) = (user.pwd_last_set?, self.min_age?, FileTime::from_timestamp(now?));
-            Some(!set.is_zero() && now.as_ticks() < set.as_ticks().saturating_add(age.ticks()))
+            let (set, age, now) = (user.pwd_last_set.filter(|set| !set.is_zero())?, self.min_age?, now?);
+            // The domain controller's clock is read in whole seconds, cut off: in doubt, old enough.
+            let now = FileTime::from_timestamp(now.plus(Duration::from_secs(1)));
+            Some(age.ticks() > 0 && now.as_ticks() < set.as_ticks().saturating_add(age.ticks()))
         };
         too_young().unwrap_or(false).then_some(Rule::MinAge)
     }
@@ -190,12 +193,17 @@ fn contains_name(password: &str, account: &str, display_name: Option<&str>) -> b
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
+    use crate::config::{Connector, DcAddress, DirectoryConfig, Limits};
+    use crate::directory::Directory;
     use crate::dn::Dn;
-    use keyback_core::{ObjectGuid, SourceAnchor};
+    use keyback_codes::Cause;
+    use keyback_core::{Failure, ObjectGuid, SourceAnchor};
+    use keyback_testkit::lab::{Lab, Samba};
+    use zeroize::Zeroizing;
 
-    pub(crate) fn user() -> User {
+    fn user() -> User {
         User {
             guid: ObjectGuid::from_wire([1; 16]),
             dn: Dn::parse("CN=Ada Lovelace,DC=ad").expect("a DN"),
@@ -232,8 +240,8 @@ pub(crate) mod tests {
 
     #[test]
     fn the_first_broken_rule_is_named() {
-        let late = Some(Timestamp::from_micros(3_600_000_001));
-        let early = Some(Timestamp::from_micros(3_599_000_000));
+        let late = Some(Timestamp::from_micros(3_600_000_000));
+        let early = Some(Timestamp::from_micros(3_598_000_000));
         for (password, now, rule) in [
             ("Sh0rt!", late, Some(Rule::Length)),
             ("lowercase only", late, Some(Rule::Complexity)),
@@ -265,5 +273,70 @@ pub(crate) mod tests {
         for (password, kinds) in [("a", 1), ("aA", 2), ("aA1!", 4), ("aA1!字", 5), ("  ", 0), ("äÖ", 2)] {
             assert_eq!(kinds_of_characters(password), kinds, "{password}");
         }
+    }
+
+    /// What Windows answers, whichever rule it was.
+    fn bare() -> Refused {
+        let text = "0000052D: SvcErr: DSID-031A126C, problem 5003 (WILL_NOT_PERFORM), data 0".to_owned();
+        let reply = keyback_core::ServerReply { result: 53, win32: Some(0x52d), bind_data: None, text };
+        Refused { dc: "dc1".to_owned(), reply, evidence: Vec::new() }
+    }
+
+    fn directory(lab: &Lab, connector: &str) -> anyhow::Result<Directory> {
+        let connector = format!("{connector}@{}", lab.env("AD_REALM").to_lowercase());
+        Ok(Directory::new(DirectoryConfig {
+            dcs: vec![format!("ldaps://{}", lab.fqdn()).parse::<DcAddress>()?.at(lab.ip())],
+            ca_pem: std::fs::read(lab.ca_file())?,
+            connector: Connector::new(connector, Zeroizing::new(lab.connector().1.to_owned()))?,
+            base: None,
+            limits: Limits::default(),
+        })?)
+    }
+
+    async fn judged(directory: &Directory, user: &User, password: &str) -> anyhow::Result<Failure> {
+        let new = NewPassword::parse(Zeroizing::new(password.as_bytes().to_vec()))?;
+        let dc = &directory.inner.dcs[0];
+        Ok(directory.inner.judge_policy(dc, user, &new, bare()).await.failure())
+    }
+
+    #[tokio::test]
+    async fn a_bare_refusal_is_judged_by_the_policy_that_applies() -> anyhow::Result<()> {
+        for samba in Samba::ALL {
+            let lab = Lab::shared(samba)?;
+            let plain = lab.add_user("polplain")?;
+            let strict = lab.add_user_in("OU=Staff", "polpso", "Start-Pass-0001!", "")?;
+            let pso =
+                format!("CN=pso-{},CN=Password Settings Container,CN=System,{}", strict.sam, lab.base_dn());
+            lab.modify(&format!(
+                "dn: {pso}\nchangetype: add\nobjectClass: msDS-PasswordSettings\nmsDS-PasswordSettingsPrecedence: 1\n\
+                 msDS-PasswordReversibleEncryptionEnabled: FALSE\nmsDS-PasswordHistoryLength: 5\n\
+                 msDS-PasswordComplexityEnabled: TRUE\nmsDS-MinimumPasswordLength: 16\n\
+                 msDS-MinimumPasswordAge: -864000000000\nmsDS-MaximumPasswordAge: -36288000000000\n\
+                 msDS-LockoutThreshold: 0\nmsDS-LockoutObservationWindow: -18000000000\n\
+                 msDS-LockoutDuration: -18000000000\nmsDS-PSOAppliesTo: {}\n",
+                strict.dn
+            ))?;
+            let keyback = directory(&lab, "svc-keyback")?;
+            let (plain, strict) =
+                (keyback.load_user(plain.guid).await?, keyback.load_user(strict.guid).await?);
+            for (user, password, cause) in [
+                (&plain, "Short1", Cause::PolicyLength),
+                (&plain, "onlylowercase", Cause::PolicyComplexity),
+                (&plain, "Start-Pass1!", Cause::PolicyFilterOrUnknown),
+                (&strict, "Fourteen-Chars", Cause::PolicyLength),
+                (&strict, "Long-Enough-Pass-1!", Cause::PolicyMinAge),
+            ] {
+                let failure = judged(&keyback, user, password).await?;
+                assert_eq!(failure.cause, cause, "{password} {failure:?}");
+                let source = if user.guid == strict.guid { pso.as_str() } else { lab.base_dn() };
+                assert!(failure.evidence.iter().any(|fact| fact.from == source), "{source} {failure:?}");
+            }
+            let blind = directory(&lab, "svc-norights")?;
+            let failure = judged(&blind, &strict, "Fourteen-Chars").await?;
+            assert_eq!(failure.cause, Cause::PolicyPsoUnreadable, "{failure:?}");
+            assert!(failure.evidence.iter().any(|fact| fact.value == pso), "{failure:?}");
+            lab.modify(&format!("dn: {pso}\nchangetype: delete\n"))?;
+        }
+        Ok(())
     }
 }
