@@ -61,19 +61,21 @@ impl Directory {
             let locked = file_time(attr::LOCKOUT_TIME).is_some_and(|at| !at.is_zero());
             return Ok(if locked { Settled::NotDone } else { Settled::Done(done(&dc, None, false)) });
         };
-        match ahead(pin, version, file_time(attr::PWD_LAST_SET)) {
+        let ahead = ahead(pin, version, file_time(attr::PWD_LAST_SET));
+        match ahead {
             Ahead::Same => return Ok(Settled::NotDone),
             Ahead::Further => return Ok(Settled::Outrun),
             Ahead::Odd => return Ok(Settled::Unknown),
-            Ahead::OneOrMore => {}
+            Ahead::Changed | Ahead::Unreadable => {}
         }
         Ok(match self.inner.prove(&dc, &entry.dn, new).await? {
             Proof::Ours => {
                 let hints = self.inner.offers_hints(&dc).await;
                 Settled::Done(done(&dc, pin.key_version.zip(version), hints))
             }
-            Proof::NotOurs => Settled::Outrun,
-            Proof::None => Settled::Unknown,
+            Proof::NotOurs if ahead == Ahead::Changed => Settled::Outrun,
+            // Not done, not done yet, or outrun: nothing that can be read tells these apart.
+            Proof::NotOurs | Proof::None => Settled::Unknown,
         })
     }
 }
@@ -81,23 +83,29 @@ impl Directory {
 #[derive(Debug, PartialEq, Eq)]
 enum Ahead {
     Same,
-    OneOrMore,
+    /// One password since, or at least one.
+    Changed,
+    /// Two or more.
     Further,
+    /// Behind: a restored domain controller.
     Odd,
+    /// Nothing to compare.
+    Unreadable,
 }
 
 /// How far the directory is ahead of the pin.
 fn ahead(pin: &Pin, version: Option<i64>, set: Option<FileTime>) -> Ahead {
     match (pin.key_version, version) {
         (Some(before), Some(now)) if now == before => Ahead::Same,
-        (Some(before), Some(now)) if before.checked_add(1) == Some(now) => Ahead::OneOrMore,
+        (Some(before), Some(now)) if before.checked_add(1) == Some(now) => Ahead::Changed,
         (Some(before), Some(now)) if now > before => Ahead::Further,
-        (Some(_), Some(_)) => Ahead::Odd, // a restored domain controller
-        // Unreadable. A password that is set moves pwdLastSet, unless it was 0 and stays 0.
-        (None, _) | (_, None) if set.is_some_and(|set| !set.is_zero()) && set == pin.pwd_last_set => {
-            Ahead::Same
-        }
-        (None, _) | (_, None) => Ahead::OneOrMore,
+        (Some(_), Some(_)) => Ahead::Odd,
+        // A password that is set moves pwdLastSet, unless it was 0 and stays 0.
+        (None, _) | (_, None) => match (pin.pwd_last_set, set) {
+            (Some(before), Some(now)) if before != now => Ahead::Changed,
+            (Some(_), Some(now)) if !now.is_zero() => Ahead::Same,
+            (Some(_) | None, Some(_) | None) => Ahead::Unreadable,
+        },
     }
 }
 
@@ -146,14 +154,16 @@ mod tests {
         let at = |ticks| Some(FileTime::from_ticks(ticks));
         for (before, version, set, expected) in [
             (pin(Some(3), Some(9)), Some(3), at(0), Ahead::Same),
-            (pin(Some(3), Some(9)), Some(4), at(9), Ahead::OneOrMore),
+            (pin(Some(3), Some(9)), Some(4), at(9), Ahead::Changed),
             (pin(Some(3), Some(9)), Some(5), at(9), Ahead::Further),
             (pin(Some(3), Some(9)), Some(2), at(9), Ahead::Odd),
             (pin(None, Some(9)), Some(4), at(9), Ahead::Same),
             (pin(Some(3), Some(9)), None, at(9), Ahead::Same),
-            (pin(None, Some(9)), None, at(10), Ahead::OneOrMore),
-            (pin(None, Some(0)), None, at(0), Ahead::OneOrMore),
-            (pin(None, None), None, None, Ahead::OneOrMore),
+            (pin(None, Some(9)), None, at(10), Ahead::Changed),
+            (pin(None, Some(0)), None, at(0), Ahead::Unreadable),
+            (pin(None, None), None, None, Ahead::Unreadable),
+            (pin(None, None), Some(4), at(10), Ahead::Unreadable),
+            (pin(None, Some(9)), None, None, Ahead::Unreadable),
         ] {
             assert_eq!(ahead(&before, version, set), expected, "{before:?} {version:?} {set:?}");
         }

@@ -2,10 +2,12 @@
 
 use crate::support::*;
 use anyhow::{Context, Result, bail};
-use keyback_ad::{Right, Verdict, Write, WriteError};
+use keyback_ad::{Directory, Right, Verdict, Write, WriteError};
 use keyback_codes::{Cause, Explain};
 use keyback_testkit::lab::{Lab, SEEDED_PASSWORD, Samba, TestUser};
+use keyback_testkit::proxy::Proxy;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 const NEW: &str = "Brand-New-Pass7!";
 
@@ -270,4 +272,23 @@ on_both! {
         }
         assert_eq!(order.into_inner()?, (0..8).collect::<Vec<_>>());
     }
+}
+
+#[tokio::test]
+async fn one_write_is_on_its_way_to_a_domain_controller_at_a_time() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let proxy = Proxy::start("127.0.0.1:0".parse()?, lab.ldaps()).await?;
+    let directory = Directory::new(config(&lab, vec![address_at(&lab, proxy.address())?])?)?;
+    let mut writes = Vec::new();
+    for _ in 0..4 {
+        writes.push(directory.begin_write(lab.add_user("queue")?.guid).await?);
+    }
+    let delay = Duration::from_millis(400);
+    proxy.delay_answers(delay);
+    let (new, started) = (new_password(NEW)?, Instant::now());
+    for done in futures_util::future::join_all(writes.iter().map(|write| write.reset(&new, false))).await {
+        done?;
+    }
+    assert!(started.elapsed() >= delay * 4, "they overlapped: {:?}", started.elapsed());
+    Ok(())
 }
