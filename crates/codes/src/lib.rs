@@ -1,8 +1,10 @@
 //! What a code means.
 //!
-//! Decides the public code, the words and the fix that belong to each cause. Holds data only: no I/O, no async.
+//! Decides the public code, the words and the fix that belong to each cause, and holds the catalogue of every code that an
+//! administrator can meet. Holds data only: no I/O, no async.
 //! What happened to a particular job is decided by whoever saw it (`ad`, `agent`, `server`).
 
+pub mod catalogue;
 mod cause;
 mod public;
 
