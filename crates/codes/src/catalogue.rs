@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 
 mod data {
+    #[allow(clippy::wildcard_imports, reason = "the generated statics name whatever the data files use")]
     use super::*;
     include!(concat!(env!("OUT_DIR"), "/catalogue.rs"));
 }
