@@ -284,7 +284,7 @@ impl Entry {
     }
 
     /// The entries whose code, name or alias is `key`, whatever its case.
-    pub fn by_key(key: &str) -> impl Iterator<Item = &'static Self> {
+    pub fn by_key(key: &str) -> impl Iterator<Item = &'static Self> + use<> {
         let key = key.to_lowercase();
         let found = data::INDEX.binary_search_by(|(known, _)| (*known).cmp(key.as_str()));
         let places: &[u16] = found.map_or(&[], |place| data::INDEX[place].1);
@@ -319,6 +319,11 @@ impl Entry {
             family if family.ends_with("-event") => format!("event {code}"),
             _ => code.to_owned(),
         }
+    }
+
+    /// `family:code`: the one spelling that fits no other entry.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.family, self.code)
     }
 
     /// How bad one occurrence is, and why.

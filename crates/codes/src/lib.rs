@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 mod cause;
+pub mod explain;
 mod public;
 
 pub use cause::{Cause, Fix, UnknownCause};

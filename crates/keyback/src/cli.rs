@@ -70,6 +70,19 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say what a code means: AADSTS120008, 120008, 0x52D, 52e, 33004, a name, or a whole pasted error
+    #[command(after_help = "\
+Spellings that are read: AADSTS120008, 120008, SSPR_0029, 0x52D, 0000052D, 1325, -2147023570, 52e, 33004, \
+ldap:50, family:code, a symbolic name (ERROR_PASSWORD_RESTRICTION), or a pasted error in quotes.\n\
+Exit code 1: one of them is not in the catalogue; what it may be is then a guess, and marked as one.")]
+    Explain {
+        /// One or more codes, or a text that holds some; standard input where there is none, or `-`
+        #[arg(value_name = "CODE", allow_hyphen_values = true)]
+        codes: Vec<String>,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at jobs
     Job {
         #[command(flatten)]

@@ -81,6 +81,12 @@ pub fn say(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
 }
 
+/// Text with styles on stdout; they are left out unless it is a terminal, and where `NO_COLOR` is set.
+pub fn say_styled(text: &str) {
+    let mut out = anstream::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+}
+
 /// Text on stderr.
 pub fn note(text: &str) {
     let mut err = std::io::stderr().lock();

@@ -1,0 +1,234 @@
+//! From what a person holds (a code in any spelling, a name, a pasted error) to the entries of the catalogue.
+
+use crate::catalogue::Entry;
+
+/// When one spelling fits several families, in this order: what people ask about most comes first.
+const FIRST: [&str; 10] = [
+    "aadsts",
+    "sspr",
+    "writeback-event",
+    "ad-bind",
+    "ldap",
+    "win32",
+    "hresult",
+    "ntstatus",
+    "adsync-hr",
+    "krb",
+];
+
+/// What one thing that was asked for turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The code or name as it was read.
+    pub query: String,
+    /// What it means, likeliest first. Empty when the catalogue does not know it.
+    pub entries: Vec<&'static Entry>,
+    /// For what is not known: where it probably belongs.
+    pub guess: Option<Guess>,
+}
+
+/// Where an unknown code probably belongs. A guess, and said to be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guess {
+    /// The nearest family, if the spelling tells one.
+    pub family: Option<&'static str>,
+    /// Why that one.
+    pub why: String,
+    /// The nearest entries.
+    pub near: Vec<&'static Entry>,
+}
+
+impl Found {
+    /// True where the catalogue had nothing.
+    pub fn is_unknown(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// Explains one code or name, in any spelling: `AADSTS120008`, `120008`, `0x52D`, `1325`, `52e`, `-2147023570`,
+/// `ldap:50`, `PasswordChangeOnPremComplexity`.
+pub fn explain_code(text: &str) -> Found {
+    let query = trim(text);
+    let mut entries = known(query);
+    entries
+        .sort_by_key(|entry| FIRST.iter().position(|family| *family == entry.family).unwrap_or(FIRST.len()));
+    let guess = entries.is_empty().then(|| guess(query));
+    Found { query: query.to_owned(), entries, guess }
+}
+
+fn trim(text: &str) -> &str {
+    let text = text.trim();
+    text.trim_matches(|c: char| {
+        matches!(c, '"' | '\'' | '`' | ',' | ';' | '.' | ':' | '(' | ')' | '[' | ']' | '<' | '>')
+    })
+}
+
+/// The entries that a spelling names, each once.
+fn known(query: &str) -> Vec<&'static Entry> {
+    let mut found: Vec<&'static Entry> = Vec::new();
+    let mut add = |entries: &mut dyn Iterator<Item = &'static Entry>| {
+        for entry in entries {
+            if !found.iter().any(|known| std::ptr::eq(*known, entry)) {
+                found.push(entry);
+            }
+        }
+    };
+    add(&mut Entry::by_key(query));
+    if let Some((family, code)) = query.split_once(':') {
+        let family = family.to_ascii_lowercase();
+        add(&mut known(code).into_iter().filter(|entry| entry.family == family));
+        return found;
+    }
+    let lower = query.to_ascii_lowercase();
+    for (prefix, family) in [
+        ("powerbi-aadsts", "aadsts"),
+        ("aadsts", "aadsts"),
+        ("sspr_", "sspr"),
+        ("sspr", "sspr"),
+        ("ldap_", "ldap"),
+        ("ldap", "ldap"),
+        ("data", "ad-bind"),
+    ] {
+        if let Some(code) = lower.strip_prefix(prefix) {
+            add(&mut Entry::by_key(code.trim_start()).filter(|entry| entry.family == family));
+        }
+    }
+    if let Some(code) = lower.strip_prefix("event id").or_else(|| lower.strip_prefix("event")) {
+        add(&mut Entry::by_key(code.trim_start()).filter(|entry| entry.family.ends_with("-event")));
+    }
+    let (hex, decimal) = numbers(&lower);
+    if let Some(value) = hex {
+        add(&mut by_value(value));
+        if value <= 0xfff {
+            add(&mut Entry::by_key(&format!("{value:x}")).filter(|entry| entry.family == "ad-bind"));
+        }
+    }
+    if let Some(value) = decimal {
+        add(&mut Entry::by_key(&value.to_string()));
+        // Small numbers are everything and nothing as Win32 codes; from 1000 on, AD's own begin.
+        if value < 0 || value >= 1000 {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "an HRESULT printed as a signed number"
+            )]
+            add(&mut by_value(value as u32));
+        }
+    }
+    found
+}
+
+/// The 32-bit codes: Win32, NTSTATUS, HRESULT.
+fn by_value(value: u32) -> impl Iterator<Item = &'static Entry> {
+    // 0x8007xxxx wraps a Win32 code.
+    let wrapped = (value >> 16 == 0x8007).then(|| Entry::by_key(&format!("{:08X}", value & 0xffff)));
+    let wrapped = wrapped.into_iter().flatten().filter(|entry| entry.family == "win32");
+    Entry::by_key(&format!("{value:08X}")).chain(wrapped)
+}
+
+/// The text as a hexadecimal and as a decimal number, where it can be read so.
+fn numbers(lower: &str) -> (Option<u32>, Option<i64>) {
+    if let Some(digits) = lower.strip_prefix("0x") {
+        return (u32::from_str_radix(digits, 16).ok(), None);
+    }
+    let hex = lower.len() == 8 || lower.bytes().any(|byte| byte.is_ascii_alphabetic());
+    let decimal = lower.parse::<i64>().ok().filter(|value| (-0x8000_0000..=0xffff_ffff).contains(value));
+    (hex.then(|| u32::from_str_radix(lower, 16).ok()).flatten(), decimal)
+}
+
+fn guess(query: &str) -> Guess {
+    let lower = query.to_ascii_lowercase();
+    let digits = lower.trim_start_matches("aadsts");
+    let (hex, decimal) = numbers(&lower);
+    let (family, why) = if lower.starts_with("aadsts") && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        (Some("aadsts"), "It is spelled like a code of Entra ID's sign-in service.".to_owned())
+    } else if lower.starts_with("sspr") {
+        (Some("sspr"), "It is spelled like a code of Microsoft's password reset page.".to_owned())
+    } else if let Some(value) = hex.filter(|value| *value > 0xffff) {
+        match value >> 16 {
+            0x8007 => (
+                Some("hresult"),
+                format!("An HRESULT that begins with 8007 carries Win32 code {} (0x{0:X}).", value & 0xffff),
+            ),
+            0x8023 => (
+                Some("adsync-hr"),
+                "HRESULTs that begin with 8023 come from the synchronisation engine.".to_owned(),
+            ),
+            0x8009 => (
+                Some("hresult"),
+                "HRESULTs that begin with 8009 come from Windows' security providers.".to_owned(),
+            ),
+            0xc000 => (Some("ntstatus"), "It has the form of an NTSTATUS error.".to_owned()),
+            _ => (Some("hresult"), "It has the form of a 32-bit result code.".to_owned()),
+        }
+    } else if let Some(value) = decimal {
+        match value {
+            31_000..=33_999 => (
+                Some("writeback-event"),
+                "PasswordResetService numbers its events from 31001 to 33999.".to_owned(),
+            ),
+            10_000..=10_099 | 20_000..=20_099 | 30_000..=30_099 => (
+                Some("password-protection-event"),
+                "Entra Password Protection numbers its events so.".to_owned(),
+            ),
+            40_000.. => (Some("aadsts"), "Entra ID's sign-in codes are numbers of this size.".to_owned()),
+            0..=999 => (Some("ldap"), "LDAP result codes are small numbers.".to_owned()),
+            _ => (Some("win32"), "Win32 codes are numbers of this size.".to_owned()),
+        }
+    } else if let Some(value) = hex {
+        (Some("win32"), format!("Read as hexadecimal it is Win32 code {value}."))
+    } else {
+        (None, "It is not spelled like any family of codes.".to_owned())
+    };
+    let near = match (family, digits.parse::<i64>()) {
+        (Some(family), Ok(number)) => by_number(family, number),
+        _ => by_spelling(&lower),
+    };
+    Guess { family, why, near }
+}
+
+/// The neighbours by number.
+fn by_number(family: &str, number: i64) -> Vec<&'static Entry> {
+    let mut near: Vec<_> = Entry::all()
+        .iter()
+        .filter(|entry| entry.family == family)
+        .filter_map(|entry| Some((entry.code.parse::<i64>().ok()?.abs_diff(number), entry)))
+        .collect();
+    near.sort_by_key(|(distance, _)| *distance);
+    near.into_iter().take(3).map(|(_, entry)| entry).collect()
+}
+
+/// The entries with a code, name or alias spelled nearly so.
+fn by_spelling(lower: &str) -> Vec<&'static Entry> {
+    if lower.len() < 3 || lower.len() > 100 {
+        return Vec::new();
+    }
+    let mut near: Vec<(f64, &'static str)> = Entry::keys()
+        .filter(|key| key.len() >= 3 && !key.bytes().all(|byte| byte.is_ascii_digit()))
+        .map(|key| (strsim::jaro_winkler(lower, key), key))
+        .filter(|(likeness, _)| *likeness > 0.86)
+        .collect();
+    near.sort_by(|(left, _), (right, _)| right.total_cmp(left));
+    let mut entries: Vec<&'static Entry> = Vec::new();
+    for entry in near.into_iter().take(6).flat_map(|(_, key)| Entry::by_key(key)) {
+        if !entries.iter().any(|known| std::ptr::eq(*known, entry)) {
+            entries.push(entry);
+        }
+    }
+    entries.truncate(4);
+    entries
+}
+
+/// Finds the codes in a text: a pasted error, a log line. In the order in which they stand there.
+pub fn explain_text(text: &str) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::new();
+    for word in
+        text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '(' | ')' | '[' | ']' | '{' | '}'))
+    {
+        let lower = word.to_ascii_lowercase();
+        if lower.starts_with("aadsts") {
+            found.push(explain_code(word));
+        }
+    }
+    found
+}
