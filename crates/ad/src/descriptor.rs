@@ -9,6 +9,8 @@ mod access;
 mod ace;
 mod inherit;
 mod mask;
+#[cfg(test)]
+mod samples;
 mod sddl;
 mod sddl_parse;
 mod token;
@@ -240,5 +242,118 @@ impl SecurityDescriptor {
     /// The DACL's entries with their places; none where there is no DACL.
     pub fn aces(&self) -> impl Iterator<Item = Numbered<'_>> {
         self.dacl.iter().flat_map(Acl::numbered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use binrw::{BinRead, BinWrite};
+    use proptest::prelude::*;
+    use std::io::Cursor;
+
+    fn at(bytes: &[u8], offset: usize) -> usize {
+        usize::from(bytes[offset]) | usize::from(bytes[offset + 1]) << 8
+    }
+
+    #[test]
+    fn what_the_lab_stores_comes_back_byte_for_byte() {
+        for sample in samples::samples() {
+            let descriptor = SecurityDescriptor::decode(&sample.bytes).expect(sample.dn);
+            assert_eq!(descriptor.encode().unwrap(), sample.bytes, "{}", sample.dn);
+        }
+    }
+
+    #[test]
+    fn parts_in_the_order_of_windows_and_bytes_after_the_last_ace_come_back_too() {
+        let dacl = [
+            4, 0, 32, 0, 1, 0, 0, 0, 0, 0, 20, 0, 0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 9, 9, 9, 9,
+        ];
+        let owner = [1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0];
+        let header = [1, 0, 4, 0x80, 52, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0];
+        let bytes = [&header[..], &dacl, &owner].concat();
+        let descriptor = SecurityDescriptor::decode(&bytes).unwrap();
+        assert_eq!(descriptor.to_sddl(None), "O:SYD:(A;;CR;;;WD)");
+        assert_eq!(descriptor.encode().unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_null_an_empty_and_a_missing_dacl_are_three_things() {
+        let decode = |control: u8, offset: u8, rest: &[u8]| {
+            let header = [1, 0, control, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, offset, 0, 0, 0];
+            SecurityDescriptor::decode(&[&header[..], rest].concat())
+        };
+        let empty = [2, 0, 8, 0, 0, 0, 0, 0];
+        assert_eq!(decode(4, 20, &empty).unwrap().dacl.map(|dacl| dacl.aces.len()), Some(0));
+        let null = decode(4, 0, &[]).unwrap();
+        assert_eq!((null.to_sddl(None).as_str(), &null.dacl), ("D:NO_ACCESS_CONTROL", &None));
+        assert_eq!(decode(0, 0, &[]).unwrap().to_sddl(None), "");
+        assert_eq!(decode(4, 20, &[]), Err(Malformed::Acl));
+        assert_eq!(decode(4, 8, &empty), Err(Malformed::Acl));
+    }
+
+    #[test]
+    fn a_descriptor_that_is_cut_short_is_refused() {
+        let sample = samples::sample("CN=ada");
+        for length in 0..sample.bytes.len() {
+            assert!(SecurityDescriptor::decode(&sample.bytes[..length]).is_err(), "{length}");
+        }
+        assert_eq!(SecurityDescriptor::decode(&vec![0; MAX_BYTES + 1]), Err(Malformed::TooLong));
+    }
+
+    #[test]
+    fn a_list_that_its_size_field_cannot_say_is_not_written() {
+        let ace = Ace::allow(AccessMask::ALL, None, Sid::well_known(1, &[0]));
+        let fits = SecurityDescriptor::of_dacl(Acl::new(vec![ace.clone(); 3276]));
+        let bytes = fits.encode().unwrap();
+        assert_eq!(at(&bytes, HEADER + 2), 8 + 3276 * 20);
+        assert_eq!(SecurityDescriptor::decode(&bytes), Ok(fits));
+        assert_eq!(SecurityDescriptor::of_dacl(Acl::new(vec![ace; 3277])).encode(), Err(TooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic_and_what_is_taken_is_stable(
+            index in any::<prop::sample::Index>(),
+            noise in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+            random in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let samples = samples::samples();
+            let mut bytes = index.get(&samples).bytes.clone();
+            for (place, byte) in noise {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            for bytes in [bytes, random] {
+                if let Ok(descriptor) = SecurityDescriptor::decode(&bytes) {
+                    let written = descriptor.encode().unwrap();
+                    let again = SecurityDescriptor::decode(&written).unwrap();
+                    prop_assert_eq!(again.encode().unwrap(), written);
+                    prop_assert_eq!(again.to_sddl(None), descriptor.to_sddl(None));
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_written_reads_the_same(descriptor in samples::descriptor(samples::ace().boxed())) {
+            let bytes = descriptor.encode().unwrap();
+            prop_assert_eq!(SecurityDescriptor::decode(&bytes), Ok(descriptor));
+        }
+
+        // smb-dtyp knows neither NULL ACLs nor parts in another order, and slurps padding.
+        #[test]
+        fn another_implementation_reads_and_writes_the_same(
+            descriptor in samples::descriptor(samples::plain_ace().boxed())
+        ) {
+            let null = |acl: &Option<Acl>, bit| acl.is_none() && descriptor.control.contains(bit);
+            prop_assume!(!null(&descriptor.dacl, Control::DACL_PRESENT));
+            prop_assume!(!null(&descriptor.sacl, Control::SACL_PRESENT));
+            let bytes = descriptor.encode().unwrap();
+            let other = smb_dtyp::SecurityDescriptor::read(&mut Cursor::new(&bytes)).unwrap();
+            prop_assert_eq!(other.dacl.as_ref().map(|acl| acl.ace.len()), descriptor.dacl.as_ref().map(|acl| acl.aces.len()));
+            let mut written = Cursor::new(Vec::new());
+            other.write(&mut written).unwrap();
+            prop_assert_eq!(written.into_inner(), bytes);
+        }
     }
 }

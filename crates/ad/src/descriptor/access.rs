@@ -322,3 +322,236 @@ impl<'a> Check<'a, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptor::{Acl, samples};
+    use proptest::prelude::*;
+
+    const RESET: &str = "00299570-246d-11d0-a768-00aa006e0529";
+    const CLASS: &str = "bf967aba-0de6-11d0-a285-00aa003049e2";
+    const LOCKOUT_TIME: &str = "28630ebf-41d5-11d1-a9c1-0000f80367c1";
+    const PWD_LAST_SET: &str = "bf967a0a-0de6-11d0-a285-00aa003049e2";
+    const ACCOUNT_RESTRICTIONS: &str = "4c164200-20c0-11d0-a768-00aa006e0529";
+    const TARGET: &str = "S-1-5-21-1-2-3-2000";
+
+    fn sid(text: &str) -> Sid {
+        text.parse().unwrap()
+    }
+
+    fn sddl(text: &str) -> SecurityDescriptor {
+        SecurityDescriptor::from_sddl(text, None).unwrap()
+    }
+
+    /// The connector (…-1105), in one group (…-1200), and everybody.
+    fn connector() -> Token {
+        Token::of_account(&sid("S-1-5-21-1-2-3-1105"), &[sid("S-1-5-21-1-2-3-1200")], Some(513), &[])
+    }
+
+    const US: &str = "S-1-5-21-1-2-3-1105";
+
+    fn user() -> Sid {
+        sid(TARGET)
+    }
+
+    fn ask<'a>(descriptor: &'a SecurityDescriptor, question: &Question, server: Server) -> Decision<'a> {
+        descriptor.check(&connector(), Some(&user()), question, server)
+    }
+
+    /// Both servers say the same.
+    fn granted(text: &str, question: &Question) -> bool {
+        let descriptor = sddl(text);
+        let windows = ask(&descriptor, question, Server::Windows).granted;
+        assert_eq!(windows, ask(&descriptor, question, Server::Samba).granted, "{text}");
+        windows
+    }
+
+    fn decided_by(text: &str, question: &Question) -> (bool, Option<usize>, Option<usize>) {
+        let descriptor = sddl(text);
+        let decision = ask(&descriptor, question, Server::Windows);
+        let index = match decision.reason {
+            Reason::Allowed(by) | Reason::OverGranted(by) | Reason::Denied(by) => Some(by.index),
+            Reason::NoDacl | Reason::Owner | Reason::NotAllowed(_) => None,
+        };
+        (decision.granted, index, decision.behind.map(|behind| behind.index))
+    }
+
+    #[test]
+    fn the_ace_that_delegates_a_right_grants_it_and_no_other() {
+        let text = format!("D:(OA;;CR;{RESET};;{US})");
+        assert_eq!(decided_by(&text, &Question::reset_password()), (true, Some(0), None));
+        assert!(!granted(&text, &Question::change_password()));
+        assert!(!granted(&text, &Question::write_lockout_time(guid::USER)));
+        let text = format!("D:(A;;CR;;;{US})");
+        assert!(granted(&text, &Question::reset_password()) && granted(&text, &Question::change_password()));
+        assert!(granted(&format!("D:(A;;GA;;;{US})"), &Question::reset_password()));
+        assert!(!granted(&format!("D:(A;;WP;;;{US})"), &Question::reset_password()));
+    }
+
+    #[test]
+    fn an_attribute_may_be_written_by_its_name_its_property_set_its_class_or_none() {
+        for name in [PWD_LAST_SET, ACCOUNT_RESTRICTIONS, CLASS, ""] {
+            let text = format!("D:(OA;;WP;{name};;{US})");
+            assert!(granted(&text, &Question::write_pwd_last_set(guid::USER)), "{name}");
+        }
+        let set = format!("D:(OA;;WP;{ACCOUNT_RESTRICTIONS};;{US})");
+        assert!(
+            !granted(&set, &Question::write_lockout_time(guid::USER)),
+            "lockoutTime is in no property set"
+        );
+        let text = format!("D:(OA;;WP;{CLASS};;{US})");
+        assert!(!granted(&text, &Question::write_pwd_last_set(guid::INET_ORG_PERSON)));
+        assert!(!granted(&format!("D:(OA;;WP;{RESET};;{US})"), &Question::write_lockout_time(guid::USER)));
+    }
+
+    #[test]
+    fn order_decides_and_the_allow_behind_a_deny_is_named() {
+        let allow = format!("(OA;;CR;{RESET};;{US})");
+        let deny = "(D;;CR;;;S-1-5-21-1-2-3-1200)";
+        let reset = Question::reset_password();
+        assert_eq!(decided_by(&format!("D:{deny}(A;;RP;;;WD){allow}"), &reset), (false, Some(0), Some(2)));
+        assert_eq!(decided_by(&format!("D:{allow}{deny}"), &reset), (true, Some(0), None));
+        assert_eq!(decided_by(&format!("D:{deny}"), &reset), (false, Some(0), None));
+        // A deny for others, for another right, or inherit-only does nothing.
+        for other in [
+            "(D;;CR;;;DG)",
+            "(D;;WP;;;WD)",
+            "(D;CIIO;CR;;;WD)",
+            "(OD;;CR;ab721a53-1e2f-11d0-9819-00aa0040529b;;WD)",
+        ] {
+            let text = format!("D:{}{allow}", other.replace("DG", "S-1-5-21-1-2-3-514"));
+            assert_eq!(decided_by(&text, &reset), (true, Some(1), None), "{other}");
+        }
+    }
+
+    #[test]
+    fn self_is_the_object_and_nobody_else() {
+        let descriptor = sddl("D:(A;;CR;;;PS)");
+        let itself = Token::of_account(&user(), &[], None, &[]);
+        let reset = Question::reset_password();
+        assert!(descriptor.check(&itself, Some(&user()), &reset, Server::Windows).granted);
+        assert!(!ask(&descriptor, &reset, Server::Windows).granted);
+        assert!(!descriptor.check(&itself, None, &reset, Server::Windows).granted);
+    }
+
+    #[test]
+    fn null_and_missing_dacls_grant_and_an_empty_one_refuses() {
+        let reset = Question::reset_password();
+        assert!(granted("D:NO_ACCESS_CONTROL", &reset));
+        assert!(!granted("D:", &reset));
+        let missing = sddl("O:SY");
+        assert_eq!(ask(&missing, &reset, Server::Windows).reason, Reason::NoDacl);
+        assert!(!ask(&missing, &reset, Server::Samba).granted);
+    }
+
+    #[test]
+    fn an_owner_writes_the_dacl_unless_owner_rights_say_otherwise() {
+        let write = Question::write_dacl(guid::USER);
+        let owned = |rest: &str| sddl(&format!("O:{US}D:{rest}"));
+        let descriptor = owned("(D;;WD;;;WD)");
+        for server in [Server::Windows, Server::Samba] {
+            assert_eq!(ask(&descriptor, &write, server).reason, Reason::Owner);
+        }
+        assert!(!ask(&owned(""), &Question::reset_password(), Server::Windows).granted);
+        // OWNER RIGHTS: honoured on Windows, not looked at by Samba.
+        assert!(!ask(&owned("(A;;RC;;;OW)"), &write, Server::Windows).granted);
+        assert!(ask(&owned("(A;;RC;;;OW)"), &write, Server::Samba).granted);
+        assert!(ask(&owned("(A;;WD;;;OW)"), &write, Server::Windows).granted);
+        assert!(ask(&owned("(A;CIIO;RC;;;OW)"), &write, Server::Windows).granted);
+        assert!(ask(&owned("(A;;CR;;;OW)"), &Question::reset_password(), Server::Windows).granted);
+        assert!(!ask(&owned("(A;;CR;;;OW)"), &Question::reset_password(), Server::Samba).granted);
+    }
+
+    #[test]
+    fn samba_grants_everything_for_control_access_without_a_name() {
+        let unlock = Question::write_lockout_time(guid::USER);
+        for name in ["", CLASS, LOCKOUT_TIME] {
+            let descriptor = sddl(&format!("D:(OA;;CR;{name};;{US})"));
+            assert!(!ask(&descriptor, &unlock, Server::Windows).granted);
+            let decision = ask(&descriptor, &unlock, Server::Samba);
+            let first = descriptor.aces().next().unwrap();
+            assert_eq!((decision.granted, decision.reason), (true, Reason::OverGranted(first)));
+        }
+        for other in
+            [format!("(A;;CR;;;{US})"), format!("(OA;;CR;{RESET};;{US})"), "(OA;;CR;;;PS)".to_owned()]
+        {
+            assert!(!granted(&format!("D:{other}"), &unlock), "{other}");
+        }
+    }
+
+    #[test]
+    fn several_aces_may_give_one_right_each() {
+        let both = Question::rights_on(guid::USER, AccessMask::DELETE | AccessMask::WRITE_DAC);
+        let text = format!("D:(A;;SD;;;{US})(A;;RP;;;WD)(A;;WD;;;AU)");
+        let descriptor = sddl(&text);
+        let decision = ask(&descriptor, &both, Server::Windows);
+        assert_eq!(decision.gave.iter().map(|gave| gave.index).collect::<Vec<_>>(), [0, 2]);
+        assert!(granted(&text, &both));
+        // What was granted cannot be denied any more.
+        assert!(granted(&format!("D:(A;;SD;;;{US})(D;;SD;;;WD)(A;;WD;;;AU)"), &both));
+        assert!(!granted(&format!("D:(A;;SD;;;{US})(D;;WD;;;WD)(A;;WD;;;AU)"), &both));
+        let descriptor = sddl(&format!("D:(A;;SD;;;{US})"));
+        assert_eq!(
+            ask(&descriptor, &both, Server::Windows).reason,
+            Reason::NotAllowed(AccessMask::WRITE_DAC)
+        );
+    }
+
+    #[test]
+    fn a_condition_is_not_judged_but_named() {
+        let descriptor = sddl(&format!("D:(XA;;CR;;;{US};#61727478)"));
+        let decision = ask(&descriptor, &Question::reset_password(), Server::Windows);
+        assert!(!decision.granted);
+        assert_eq!(decision.conditional.len(), 1);
+    }
+
+    #[test]
+    fn a_protected_account_lacks_what_its_container_gives() {
+        let sample = samples::sample("CN=p-admin");
+        let descriptor = SecurityDescriptor::decode(&sample.bytes).unwrap();
+        assert!(descriptor.is_protected());
+        let somebody = Token::of_account(&sample.domain.with_rid(9999), &[], Some(513), &[]);
+        let check = |question| descriptor.check(&somebody, None, &question, Server::Samba).granted;
+        assert!(check(Question::change_password()));
+        assert!(!check(Question::reset_password()));
+    }
+
+    proptest! {
+        // One bit: the first ACE that matches decides. Written a second time, as simply as it can be said.
+        #[test]
+        fn for_one_right_the_first_ace_that_concerns_us_decides(
+            aces in prop::collection::vec(samples::plain_ace(), 0..12), which in 0_usize..4,
+        ) {
+            let question = [
+                Question::reset_password(),
+                Question::change_password(),
+                Question::write_pwd_last_set(guid::USER),
+                Question::write_lockout_time(guid::USER),
+            ][which].clone();
+            let descriptor = SecurityDescriptor::of_dacl(Acl::new(aces));
+            let token = connector();
+            let first = descriptor.aces().find(|numbered| {
+                question.concerns(numbered.ace) && token.contains(&numbered.ace.rights().unwrap().sid)
+            });
+            let expected = first.is_some_and(|first| first.ace.effect() == Effect::Allow);
+            let decision = ask(&descriptor, &question, Server::Windows);
+            prop_assert_eq!(decision.granted, expected);
+            let reason = match first {
+                None => Reason::NotAllowed(question.rights()),
+                Some(first) if expected => Reason::Allowed(first),
+                Some(first) => Reason::Denied(first),
+            };
+            prop_assert_eq!(decision.reason, reason);
+        }
+
+        #[test]
+        fn samba_never_grants_less_for_one_right(aces in prop::collection::vec(samples::plain_ace(), 0..12)) {
+            let descriptor = SecurityDescriptor::of_dacl(Acl::new(aces));
+            let question = Question::write_pwd_last_set(guid::USER);
+            if ask(&descriptor, &question, Server::Windows).granted {
+                prop_assert!(ask(&descriptor, &question, Server::Samba).granted);
+            }
+        }
+    }
+}

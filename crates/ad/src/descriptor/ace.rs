@@ -181,7 +181,9 @@ impl Ace {
         let kind = AceType(kind);
         let body = match kind.shape() {
             Shape::Opaque => Body::Opaque(body.to_vec()),
-            shape => Body::Rights(Rights::decode(body, shape).ok_or(Malformed::Ace)?),
+            shape @ (Shape::Simple | Shape::Object) => {
+                Body::Rights(Rights::decode(body, shape).ok_or(Malformed::Ace)?)
+            }
         };
         Ok((Self { kind, flags: AceFlags(flags), body }, rest))
     }

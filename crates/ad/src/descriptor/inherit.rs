@@ -106,3 +106,93 @@ impl SecurityDescriptor {
         self.aces().filter(is_missing).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptor::samples;
+    use crate::guid;
+    use proptest::prelude::*;
+
+    fn sddl(text: &str) -> SecurityDescriptor {
+        SecurityDescriptor::from_sddl(text, None).unwrap()
+    }
+
+    fn inherited(ace: &str) -> Option<String> {
+        let owner: Sid = "S-1-5-21-1-2-3-7".parse().unwrap();
+        let ace = Ace::from_sddl(ace, None).unwrap();
+        ace.inherited_by(guid::USER, Some(&owner), None).map(|ace| ace.to_sddl(None))
+    }
+
+    #[test]
+    fn an_ace_comes_down_only_with_its_flag_and_for_its_class() {
+        assert_eq!(inherited("(A;CIIO;CR;;;WD)").as_deref(), Some("(A;CIID;CR;;;WD)"));
+        assert_eq!(inherited("(A;CINPIO;CR;;;WD)").as_deref(), Some("(A;ID;CR;;;WD)"));
+        assert_eq!(inherited("(A;CI;GA;;;WD)").as_deref(), Some("(A;CIID;CCDCLCSWRPWPDTLOCRSDRCWDWO;;;WD)"));
+        assert_eq!(inherited("(A;CI;RC;;;CO)").as_deref(), Some("(A;ID;RC;;;S-1-5-21-1-2-3-7)"));
+        assert_eq!(inherited("(A;;CR;;;WD)"), None);
+        assert_eq!(inherited("(A;IO;CR;;;WD)"), None);
+        assert_eq!(inherited("(A;OI;CR;;;WD)"), None);
+        let of = |class: Guid| inherited(&format!("(OA;CIIO;CR;;{class};WD)"));
+        assert_eq!(of(guid::USER), Some(format!("(OA;CIID;CR;;{};WD)", guid::USER)));
+        assert_eq!(of(guid::COMPUTER), None);
+        assert_eq!(of(guid::INET_ORG_PERSON), None);
+    }
+
+    #[test]
+    fn what_was_cut_off_is_what_the_container_has_and_the_child_has_not() {
+        let container = sddl(
+            "D:(OA;CIIO;CR;00299570-246d-11d0-a768-00aa006e0529;bf967aba-0de6-11d0-a285-00aa003049e2;AU)(A;CI;RP;;;WD)(A;;WP;;;WD)",
+        );
+        let cut = |child: &str| {
+            let child = sddl(child);
+            container.not_inherited_by(&child, guid::USER).iter().map(|lost| lost.index).collect::<Vec<_>>()
+        };
+        assert_eq!(cut("D:P"), [0, 1]);
+        assert_eq!(cut("D:P(A;;RPWP;;;WD)"), [0]);
+        assert_eq!(cut("D:(OA;ID;CR;00299570-246d-11d0-a768-00aa006e0529;;AU)(A;CIIOID;RP;;;WD)"), [1]);
+    }
+
+    #[test]
+    fn a_new_ace_goes_to_the_end_of_its_group() {
+        let start = "D:(D;;RP;;;WD)(A;;RP;;;AU)(A;CIID;RP;;;SY)";
+        let inserted = |ace: &str| {
+            let mut descriptor = sddl(start);
+            let dacl = descriptor.dacl.as_mut().unwrap();
+            assert!(dacl.is_canonical());
+            let index = dacl.insert(Ace::from_sddl(ace, None).unwrap());
+            assert!(dacl.is_canonical());
+            index
+        };
+        assert_eq!(inserted("(D;;CR;;;WD)"), 1);
+        assert_eq!(inserted("(A;;CR;;;WD)"), 2);
+        assert_eq!(inserted("(A;ID;CR;;;WD)"), 3);
+        let dacl = |text: &str| sddl(text).dacl.unwrap();
+        assert!(!dacl("D:(A;;RP;;;AU)(D;;RP;;;WD)").is_canonical());
+        assert!(!dacl("D:(A;ID;RP;;;AU)(A;;RP;;;WD)").is_canonical());
+        assert_eq!(
+            dacl("D:(A;;RP;;;AU)(D;;RP;;;WD)").insert(Ace::from_sddl("(D;;CR;;;WD)", None).unwrap()),
+            0
+        );
+    }
+
+    #[test]
+    fn the_lab_s_people_have_all_that_their_container_gives() {
+        let sample = samples::sample("CN=s-cannot");
+        let descriptor = SecurityDescriptor::decode(&sample.bytes).unwrap();
+        assert!(descriptor.dacl.as_ref().unwrap().is_canonical());
+        assert!(descriptor.not_inherited_by(&descriptor, guid::USER).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn inserting_keeps_a_canonical_list_canonical(aces in prop::collection::vec(samples::plain_ace(), 0..20)) {
+            let mut acl = Acl::default();
+            for ace in aces {
+                let index = acl.insert(ace.clone());
+                prop_assert_eq!(&acl.aces[index], &ace);
+                prop_assert!(acl.is_canonical());
+            }
+        }
+    }
+}

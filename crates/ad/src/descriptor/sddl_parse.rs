@@ -123,12 +123,14 @@ impl<'a> Reader<'a> {
         let (inner, rest) = inner.ok_or_else(|| expected("an ACE in parentheses", whole))?;
         self.rest = rest;
         let fields: Vec<&str> = inner.splitn(8, ';').collect();
-        let (fields, more) = match *fields.as_slice() {
-            [a, b, c, d, e, f] => ([a, b, c, d, e, f], Vec::new()),
-            [a, b, c, d, e, f, more] => ([a, b, c, d, e, f], hex(more)?),
+        let [kind, flags, mask, object, inherited, sid, ref more @ ..] = *fields.as_slice() else {
+            return Err(expected("six or seven fields", whole));
+        };
+        let more = match *more {
+            [] => Vec::new(),
+            [more] => hex(more)?,
             _ => return Err(expected("six or seven fields", whole)),
         };
-        let [kind, flags, mask, object, inherited, sid] = fields;
         let known = named(TYPES, kind).or_else(|| number(kind));
         let kind = AceType(known.ok_or_else(|| expected("an ACE's type", kind))?);
         let flags = letters(FLAGS, flags).or_else(|| number(flags));
