@@ -98,6 +98,11 @@ impl FromStr for Guid {
     }
 }
 
+/// All constants of this module.
+pub fn all() -> impl Iterator<Item = Guid> {
+    KNOWN.iter().map(|(guid, _, _)| *guid)
+}
+
 /// What a GUID names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
