@@ -141,6 +141,13 @@ pub struct Decision<'a> {
     pub conditional: Vec<Numbered<'a>>,
 }
 
+impl Decision<'_> {
+    /// Whether the server can say nothing else: no condition had to be left out.
+    pub fn is_certain(&self) -> bool {
+        self.conditional.is_empty()
+    }
+}
+
 /// What decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason<'a> {
@@ -503,7 +510,8 @@ mod tests {
         let descriptor = sddl(&format!("D:(XA;;CR;;;{US};#61727478)"));
         let decision = ask(&descriptor, &Question::reset_password(), Server::Windows);
         assert!(!decision.granted);
-        assert_eq!(decision.conditional.len(), 1);
+        assert!(!decision.is_certain());
+        assert!(ask(&descriptor, &Question::write_dacl(guid::USER), Server::Windows).is_certain());
     }
 
     #[test]

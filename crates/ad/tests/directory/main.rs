@@ -6,5 +6,6 @@ mod connect;
 mod find;
 mod hostile;
 mod settle;
+mod stage;
 mod support;
 mod write;
