@@ -22,7 +22,7 @@ const OWNERS: AccessMask = AccessMask(AccessMask::READ_CONTROL.0 | AccessMask::W
 pub enum Server {
     /// As [MS-DTYP] and [MS-ADTS] say it.
     Windows,
-    /// Samba 4.17.12 and 4.24.7 (measured, `tests/directory/access.rs`). It differs: an object ACE that allows control
+    /// Samba 4.17.12 and 4.24.7 (measured for one right at a time, `tests/directory/access.rs`). It differs: an object ACE that allows control
     /// access, and names nothing or one of the question's GUIDs, grants whatever was asked; an ACE for OWNER RIGHTS does
     /// nothing; without a DACL (not: with a NULL DACL) only the owner may do something.
     Samba,

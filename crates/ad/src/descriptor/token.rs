@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 /// S-1-1-0, S-1-5-11, S-1-5-2: everybody who signed in through the network, unless as guest.
 const EVERYBODY: [(u64, &[u32]); 3] = [(1, &[0]), (5, &[11]), (5, &[2])];
-/// Users and Pre-Windows 2000 Compatible Access: groups that an account is in through Authenticated Users, which its own
-/// tokenGroups does not show (measured on Samba 4.17.12).
-const THROUGH_EVERYBODY: [(u64, &[u32]); 2] = [(5, &[32, 545]), (5, &[32, 554])];
+/// This Organization (in a token of Samba 4.24.7, not of 4.17.12); Users and Pre-Windows 2000 Compatible Access: what an
+/// account is through Authenticated Users, which its own tokenGroups does not show (measured on both).
+const THROUGH_EVERYBODY: [(u64, &[u32]); 3] = [(5, &[15]), (5, &[32, 545]), (5, &[32, 554])];
 
 /// The SIDs of one account. A token is made at the bind: an open connection keeps the one that it got.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,7 +24,7 @@ impl Token {
 
     /// Of an account that we are not bound as: its objectSid, its tokenGroups (from a base search), its primaryGroupID,
     /// and what every account is. `own_root_dse` is tokenGroups of the rootDSE as we read it for ourselves: where it
-    /// shows Users or Pre-Windows 2000 Compatible Access, everybody is taken to be in it, through Authenticated Users.
+    /// shows This Organization, Users or Pre-Windows 2000 Compatible Access, everybody is taken to be in it.
     /// sIDHistory is not known here: [`with`](Self::with) adds it.
     pub fn of_account(
         object_sid: &Sid,
@@ -83,6 +83,7 @@ mod tests {
         let expected = [
             "S-1-1-0",
             "S-1-5-11",
+            "S-1-5-15",
             "S-1-5-2",
             "S-1-5-21-1-2-3-1104",
             "S-1-5-21-1-2-3-1105",
