@@ -5,10 +5,12 @@
 
 mod config;
 mod connection;
+pub mod descriptor;
 mod directory;
 mod dn;
 mod error;
 mod find;
+pub mod guid;
 mod policy;
 mod probe;
 mod reply;

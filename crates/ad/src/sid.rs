@@ -31,6 +31,31 @@ impl Sid {
         })
     }
 
+    /// The SID that begins the bytes, and what follows it.
+    pub(crate) fn decode_first(bytes: &[u8]) -> Result<(Self, &[u8]), NotASid> {
+        let parts = usize::from(*bytes.get(1).ok_or(NotASid)?);
+        let (sid, rest) = bytes.split_at_checked(8 + 4 * parts).ok_or(NotASid)?;
+        Ok((Self::decode(sid)?, rest))
+    }
+
+    /// The bytes that [`decode`](Self::decode) takes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(8 + 4 * self.sub_authorities.len());
+        bytes.extend([1, u8::try_from(self.sub_authorities.len()).unwrap_or(u8::MAX)]);
+        bytes.extend(&self.authority.to_be_bytes()[2..]);
+        self.sub_authorities.iter().for_each(|part| bytes.extend(part.to_le_bytes()));
+        bytes
+    }
+
+    /// A well-known SID ([MS-DTYP] 2.4.2.4).
+    pub(crate) fn well_known(authority: u64, sub_authorities: &[u32]) -> Self {
+        Self { authority, sub_authorities: sub_authorities.to_vec() }
+    }
+
+    pub(crate) fn is_well_known(&self, authority: u64, sub_authorities: &[u32]) -> bool {
+        self.authority == authority && self.sub_authorities == sub_authorities
+    }
+
     /// The domain's SID: all but the last part. `None` for a SID without parts.
     pub fn domain(&self) -> Option<Self> {
         let (_, domain) = self.sub_authorities.split_last()?;
@@ -126,6 +151,7 @@ mod tests {
         #[test]
         fn hostile_bytes_and_texts_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..80), text in "\\PC*") {
             if let Ok(sid) = Sid::decode(&bytes) {
+                prop_assert_eq!(sid.encode(), bytes);
                 prop_assert_eq!(sid.to_string().parse(), Ok(sid));
             }
             let _ = text.parse::<Sid>();

@@ -73,6 +73,47 @@ pub struct TestUser {
     pub password: String,
 }
 
+/// An object as a search shows it.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// distinguishedName.
+    pub dn: String,
+    attributes: Vec<(String, Vec<u8>)>,
+}
+
+impl Found {
+    /// All values of an attribute.
+    pub fn values(&self, attribute: &str) -> impl Iterator<Item = &[u8]> {
+        let attribute = attribute.to_owned();
+        self.attributes.iter().filter(move |(name, _)| *name == attribute).map(|(_, value)| value.as_slice())
+    }
+
+    /// Its first value.
+    pub fn value(&self, attribute: &str) -> Result<&[u8]> {
+        self.values(attribute).next().with_context(|| format!("{} shows no {attribute}", self.dn))
+    }
+}
+
+/// A change that the DC refused.
+#[derive(Debug, Clone)]
+pub struct Rejected {
+    /// The change, as LDIF.
+    pub record: String,
+    /// LDAP result code.
+    pub code: u32,
+    /// What the DC said.
+    pub text: String,
+}
+
+/// Whose word is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Account<'a> {
+    /// A name to bind with.
+    pub name: &'a str,
+    /// Its password.
+    pub password: &'a str,
+}
+
 /// One domain controller.
 #[derive(Debug)]
 pub struct Lab {
@@ -180,11 +221,62 @@ impl Lab {
         (self.env("AD_CONNECTOR_UPN"), self.env("AD_CONNECTOR_PW"))
     }
 
-    fn admin(&self, tool: &str) -> Command {
+    /// Administrator.
+    pub fn administrator(&self) -> Account<'_> {
+        Account { name: self.env("AD_ADMIN_UPN"), password: self.env("AD_ADMIN_PW") }
+    }
+
+    fn tool(&self, tool: &str, account: Account<'_>) -> Command {
         let mut command = Command::new(tool);
         command.env("LDAPTLS_CACERT", self.ca_file()).args(["-x", "-H", self.env("AD_LDAPS")]);
-        command.args(["-D", self.env("AD_ADMIN_UPN"), "-w", self.env("AD_ADMIN_PW")]);
+        command.args(["-o", "ldif-wrap=no", "-D", account.name, "-w", account.password]);
         command
+    }
+
+    fn admin(&self, tool: &str) -> Command {
+        self.tool(tool, self.administrator())
+    }
+
+    /// Makes many changes on one connection, and goes on after one that is refused.
+    pub fn try_modify(&self, account: Account<'_>, ldif: &str) -> Result<Vec<Rejected>> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("rejected.ldif");
+        let (good, _, err) = run(self.tool("ldapmodify", account).args(["-c", "-S"]).arg(&file), ldif)?;
+        let text = std::fs::read_to_string(&file).with_context(|| format!("ldapmodify: {err}"))?;
+        let mut rejected = Vec::new();
+        for whole in text.split("# Error: ").filter(|part| !part.trim().is_empty()) {
+            let (text, record) = whole.split_once('\n').context("no record after an error")?;
+            let code = text.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
+            let code = code.and_then(|(code, _)| code.parse().ok());
+            let code = code.with_context(|| format!("no result code: {text}"))?;
+            rejected.push(Rejected { record: record.trim().to_owned(), code, text: text.to_owned() });
+        }
+        ensure!(good == rejected.is_empty(), "ldapmodify: {err}");
+        Ok(rejected)
+    }
+
+    /// Searches; `options` are further ones of `ldapsearch`, the filter and attributes last.
+    pub fn search(&self, account: Account<'_>, base: &str, options: &[&str]) -> Result<Vec<Found>> {
+        let mut command = self.tool("ldapsearch", account);
+        command.args(["-LLL", "-b", base]).args(options);
+        let (good, out, err) = run(&mut command, "")?;
+        ensure!(good, "ldapsearch {base}: {err}");
+        let mut found: Vec<Found> = Vec::new();
+        for line in out.lines() {
+            let Some((name, rest)) = line.split_once(':') else { continue };
+            let value = match rest.strip_prefix(':') {
+                Some(base64) => STANDARD.decode(base64.trim())?,
+                None => rest.trim_start().as_bytes().to_vec(),
+            };
+            if name == "dn" {
+                found.push(Found { dn: String::from_utf8(value)?, attributes: Vec::new() });
+            } else if let Some(last) = found.last_mut()
+                && !name.starts_with('#')
+            {
+                last.attributes.push((name.to_owned(), value));
+            }
+        }
+        Ok(found)
     }
 
     /// Changes the directory as Administrator.
@@ -224,7 +316,7 @@ impl Lab {
     /// An attribute's first value, as Administrator sees it.
     pub fn attribute_bytes(&self, dn: &str, attribute: &str) -> Result<Option<Vec<u8>>> {
         let mut command = self.admin("ldapsearch");
-        command.args(["-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", dn, attribute]);
+        command.args(["-LLL", "-s", "base", "-b", dn, attribute]);
         let (good, out, err) = run(&mut command, "")?;
         ensure!(good, "ldapsearch {dn}: {err}");
         for line in out.lines() {

@@ -5,5 +5,6 @@ pub mod browser;
 pub mod lab;
 pub mod mail;
 pub mod proxy;
+pub mod random;
 pub mod tripwire;
 pub mod walk;
