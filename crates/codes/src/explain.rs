@@ -106,7 +106,7 @@ fn known(query: &str) -> Vec<&'static Entry> {
     if let Some(value) = decimal {
         add(&mut Entry::by_key(&value.to_string()));
         // Small numbers are everything and nothing as Win32 codes; from 1000 on, AD's own begin.
-        if value < 0 || value >= 1000 {
+        if !(0..1000).contains(&value) {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
