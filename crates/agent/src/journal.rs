@@ -281,25 +281,35 @@ impl Journal {
         self.append(Record::Ended { job_id, at, outcome }, false).await
     }
 
+    /// What need not be on the disk yet is written at once: the hop to another thread would cost more than the write.
     async fn append(&self, record: Record, durable: bool) -> Result<(), JournalError> {
+        let failed = |source| JournalError::Io { path: self.0.path.clone(), step: "written", source };
+        if !durable && let Ok(mut file) = self.0.file.try_lock() {
+            return self.0.write(&mut file, record, durable).map_err(failed);
+        }
         let inner = Arc::clone(&self.0);
         let written = tokio::task::spawn_blocking(move || {
-            let mut line = serde_json::to_vec(&record)?;
-            line.push(b'\n');
             let mut file = locked(&inner.file);
-            let before = file.stream_position()?;
-            let result = file.write_all(&line).and_then(|()| if durable { file.sync_data() } else { Ok(()) });
-            if let Err(error) = result {
-                // Half a line would make the next one unreadable.
-                file.set_len(before)?;
-                file.seek(io::SeekFrom::Start(before))?;
-                return Err(error);
-            }
-            locked(&inner.memory).apply(record);
-            Ok(())
+            inner.write(&mut file, record, durable)
         });
-        let failed = |source| JournalError::Io { path: self.0.path.clone(), step: "written", source };
         written.await.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)
+    }
+}
+
+impl Inner {
+    fn write(&self, file: &mut File, record: Record, durable: bool) -> io::Result<()> {
+        let mut line = serde_json::to_vec(&record)?;
+        line.push(b'\n');
+        let before = file.stream_position()?;
+        let result = file.write_all(&line).and_then(|()| if durable { file.sync_data() } else { Ok(()) });
+        if let Err(error) = result {
+            // Half a line would make the next one unreadable.
+            file.set_len(before)?;
+            file.seek(io::SeekFrom::Start(before))?;
+            return Err(error);
+        }
+        locked(&self.memory).apply(record);
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::output::{self, FOUND, Trouble, plain};
 use keyback_core::job::JobState;
 use keyback_core::{Failure, JobId};
-use keyback_store::{Job, Store};
+use keyback_store::{Attempt, Job, Store};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -26,12 +26,11 @@ fn verdicts(failure: Option<&Failure>) -> Vec<Value> {
 }
 
 /// The shape of `job show --json`.
-pub fn as_json(job: &Job) -> Value {
+pub fn as_json(job: &Job, attempts: &[Attempt]) -> Value {
     let failure = job.state.failure();
-    let attempts: Vec<Value> = job
-        .attempts
+    let attempts: Vec<Value> = attempts
         .iter()
-        .map(|(number, at, failure)| {
+        .map(|Attempt { number, at, failure }| {
             json!({ "attempt": number, "at": at.to_string(), "code": failure.code, "cause": failure.cause,
                     "dc": failure.dc, "reply": failure.reply, "evidence": failure.evidence })
         })
@@ -62,7 +61,11 @@ pub fn as_json(job: &Job) -> Value {
 pub async fn list(store: &Store, limit: u32, as_document: bool) -> Result<ExitCode, Trouble> {
     let jobs = store.list_jobs(limit).await?;
     if as_document {
-        output::say_json(&jobs.iter().map(as_json).collect::<Vec<_>>())?;
+        let mut listed = Vec::with_capacity(jobs.len());
+        for job in &jobs {
+            listed.push(as_json(job, &store.list_attempts(job.id).await?));
+        }
+        output::say_json(&listed)?;
         return Ok(ExitCode::SUCCESS);
     }
     if jobs.is_empty() {
@@ -86,7 +89,7 @@ pub async fn list(store: &Store, limit: u32, as_document: bool) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-fn describe(job: &Job) -> String {
+fn describe(job: &Job, attempts: &[Attempt]) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{name:<18}{}", plain(value)); // a String takes everything
@@ -129,7 +132,7 @@ fn describe(job: &Job) -> String {
             line("", command);
         }
     }
-    for (number, at, failure) in &job.attempts {
+    for Attempt { number, at, failure } in attempts {
         line(&format!("Attempt {number}"), &format!("{at}  {} {}", failure.code, failure.cause));
     }
     text.trim_end().to_owned()
@@ -142,18 +145,19 @@ async fn load(store: &Store, id: JobId) -> Result<Job, Trouble> {
     })
 }
 
-fn print(job: &Job, as_document: bool) -> Result<ExitCode, Trouble> {
+async fn print(store: &Store, job: &Job, as_document: bool) -> Result<ExitCode, Trouble> {
+    let attempts = store.list_attempts(job.id).await?;
     if as_document {
-        output::say_json(&as_json(job))?;
+        output::say_json(&as_json(job, &attempts))?;
     } else {
-        output::say(&describe(job));
+        output::say(&describe(job, &attempts));
     }
     Ok(if job.state.failure().is_some() { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
 }
 
 /// `job show`.
 pub async fn show(store: &Store, id: JobId, as_document: bool) -> Result<ExitCode, Trouble> {
-    print(&load(store, id).await?, as_document)
+    print(store, &load(store, id).await?, as_document).await
 }
 
 /// `job wait`: the server works in another process, so the store is asked again and again.
@@ -162,10 +166,10 @@ pub async fn wait(store: &Store, id: JobId, seconds: u64, as_document: bool) -> 
     loop {
         let job = load(store, id).await?;
         if job.state.finished_at().is_some() {
-            return print(&job, as_document);
+            return print(store, &job, as_document).await;
         }
         if tokio::time::Instant::now() >= until {
-            print(&job, as_document)?;
+            print(store, &job, as_document).await?;
             output::note("keyback: the job is still open");
             return Ok(ExitCode::from(FOUND));
         }

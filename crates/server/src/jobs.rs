@@ -16,7 +16,8 @@ use keyback_core::{
     ChallengeId, Clock, CorrelationId, Failure, JobId, PlainCode, TicketHash, Timestamp, UserName, ids,
 };
 use keyback_store::{Effects, Flow, Job, NewFlow, NewJob, Store, StoreError, Submitted};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -81,9 +82,11 @@ struct Engine {
     sealer: Sealer,
     clock: Arc<dyn Clock>,
     limits: Limits,
-    changed: broadcast::Sender<JobId>,
+    changed: broadcast::Sender<Arc<Job>>,
     due: Notify,
     places: Arc<Semaphore>,
+    /// What is with an agent, as it was kept.
+    offered: Mutex<HashMap<JobId, Arc<Job>>>,
     running: TaskTracker,
     stop: CancellationToken,
 }
@@ -106,6 +109,7 @@ impl Jobs {
             changed: broadcast::channel(1024).0,
             due: Notify::new(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
+            offered: Mutex::default(),
             running: TaskTracker::new(),
             stop: CancellationToken::new(),
         }))
@@ -121,8 +125,8 @@ impl Jobs {
         self.0.clock.now()
     }
 
-    /// Tells of each job whose state has changed. A slow listener misses some and must read the job again.
-    pub fn changes(&self) -> broadcast::Receiver<JobId> {
+    /// Each job whose state has changed, as it was kept. A slow listener misses some and must read the job again.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<Job>> {
         self.0.changed.subscribe()
     }
 
@@ -197,6 +201,15 @@ impl Jobs {
         }
     }
 
+    /// The job as it stands. The store is not asked while an agent has it.
+    pub async fn find_job(&self, id: JobId) -> Result<Option<Arc<Job>>, StoreError> {
+        let offered = self.offered().get(&id).cloned();
+        match offered {
+            Some(job) => Ok(Some(job)),
+            None => Ok(self.0.store.find_job(id).await?.map(Arc::new)),
+        }
+    }
+
     /// The job, as soon as it has ended or `limit` is over.
     pub async fn wait(&self, id: JobId, limit: Duration) -> Result<Option<Job>, StoreError> {
         let mut changes = self.changes();
@@ -207,7 +220,7 @@ impl Jobs {
                     ended => return Ok(ended),
                 }
                 while let Ok(changed) = changes.recv().await {
-                    if changed == id {
+                    if changed.id == id {
                         break;
                     }
                 }
@@ -294,12 +307,7 @@ impl Jobs {
 
     async fn give_up(&self, job: &Job) -> Result<(), StoreError> {
         // The last attempt says what stood in the way.
-        let last = self
-            .0
-            .store
-            .find_job(job.id)
-            .await?
-            .and_then(|job| job.attempts.last().map(|(_, _, why)| why.clone()));
+        let last = self.0.store.list_attempts(job.id).await?.pop().map(|attempt| attempt.failure);
         self.keep(job, JobEvent::DeadlinePassed { last }, Effects::default()).await?;
         Ok(())
     }
@@ -332,10 +340,17 @@ impl Jobs {
             intent.ended(at, effects.done, next.failure())
         });
         effects.outcome = row.as_ref();
+        let effects_done = effects.done.cloned();
         if !self.0.store.save(job, &next, effects).await? {
             return Ok(None);
         }
-        let job = Job { state: next, ..job.clone() };
+        let over = next.finished_at().is_some();
+        let job = Job {
+            message: if over { None } else { job.message.clone() },
+            done: effects_done.or_else(|| job.done.clone()),
+            state: next,
+            ..job.clone()
+        };
         if let Some(at) = job.state.finished_at() {
             let failure = job.state.failure();
             tracing::info!(
@@ -349,8 +364,10 @@ impl Jobs {
                 "job ended"
             );
         }
+        // Before it is told: who begins to listen after that must not find what was.
+        self.offered().remove(&job.id);
         // Nobody listening is fine.
-        let _ = self.0.changed.send(job.id);
+        let _ = self.0.changed.send(Arc::new(job.clone()));
         Ok(Some(job))
     }
 
@@ -402,17 +419,19 @@ impl Jobs {
             deadline,
             created_at: now,
             done: None,
-            attempts: Vec::new(),
         };
         Ok((NewJob { id, kind, operation: asked.operation, message, state, deadline, intent }, job))
     }
 
     fn offer_now(&self, job: Job) {
-        let jobs = self.clone();
+        let (jobs, job) = (self.clone(), Arc::new(job));
+        self.offered().insert(job.id, Arc::clone(&job));
         self.0.running.spawn(async move {
             // A closed semaphore would be a bug of ours; the lease then ends and the job is offered again.
             let Ok(_place) = jobs.0.places.clone().acquire_owned().await else { return };
-            if let Err(error) = jobs.offer(job).await {
+            let offered = jobs.offer(&job).await;
+            jobs.offered().remove(&job.id);
+            if let Err(error) = offered {
                 // Nothing was kept: the lease ends, and the agent's journal remembers what it did.
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -422,7 +441,11 @@ impl Jobs {
         });
     }
 
-    async fn offer(&self, job: Job) -> Result<(), StoreError> {
+    fn offered(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Job>>> {
+        self.0.offered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn offer(&self, job: &Job) -> Result<(), StoreError> {
         let engine = &self.0;
         let JobState::Running { attempt, .. } = job.state else { return Ok(()) };
         let Some(message) = job.message.clone() else { return Ok(()) };
@@ -440,13 +463,13 @@ impl Jobs {
             Err(RelayError::NotTaken) => {
                 let failure = Failure::of(Cause::AgentOffline);
                 let effects = Effects { failure: Some((attempt, &failure)), ..Effects::default() };
-                self.keep(&job, JobEvent::NotTaken { again_at }, effects).await?;
+                self.keep(job, JobEvent::NotTaken { again_at }, effects).await?;
                 engine.due.notify_one();
                 return Ok(());
             }
             Err(RelayError::NoAnswer) => Outcome::Unknown(Failure::of(Cause::AgentHeartbeatStale)),
         };
-        self.answered(&job, attempt, outcome, again_at).await
+        self.answered(job, attempt, outcome, again_at).await
     }
 
     async fn answered(

@@ -58,8 +58,17 @@ pub struct Job {
     pub created_at: Timestamp,
     /// The domain controller's evidence.
     pub done: Option<Done>,
-    /// What stood in the way, attempt by attempt.
-    pub attempts: Vec<(u32, Timestamp, Failure)>,
+}
+
+/// An attempt at a job that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Counted from one.
+    pub number: u32,
+    /// When it ended.
+    pub at: Timestamp,
+    /// What stood in the way.
+    pub failure: Failure,
 }
 
 /// After its deadline, a job's end can still be looked at for this long.
@@ -116,7 +125,6 @@ fn read(row: &AnyRow) -> Result<Job, StoreError> {
         deadline: Timestamp::from_micros(row.try_get("deadline")?),
         created_at: Timestamp::from_micros(row.try_get("created_at")?),
         done: done.map(|done| from_json("done", &done)).transpose()?,
-        attempts: Vec::new(),
     })
 }
 
@@ -134,11 +142,13 @@ pub(crate) async fn insert_audit(
     Ok(())
 }
 
-pub(crate) async fn insert_job(tx: &mut Transaction<'_, Any>, job: &NewJob) -> Result<(), StoreError> {
+/// The job and its intent. `false`, and neither, where the user has an open job already.
+pub(crate) async fn insert_job(tx: &mut Transaction<'_, Any>, job: &NewJob) -> Result<bool, StoreError> {
     let intent = &job.intent;
-    sqlx::query(
+    let inserted = sqlx::query(
         "INSERT INTO job (id, correlation_id, flow_id, kind, operation, user_name, object_guid, source, activity, message, \
-         state, due_at, deadline, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+         state, due_at, deadline, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+         ON CONFLICT DO NOTHING",
     )
     .bind(job.id.to_string())
     .bind(intent.correlation_id.to_string())
@@ -156,7 +166,11 @@ pub(crate) async fn insert_job(tx: &mut Transaction<'_, Any>, job: &NewJob) -> R
     .bind(intent.at.as_micros())
     .execute(&mut **tx)
     .await?;
-    insert_audit(tx, intent).await
+    if inserted.rows_affected() == 0 {
+        return Ok(false);
+    }
+    insert_audit(tx, intent).await?;
+    Ok(true)
 }
 
 impl Store {
@@ -172,42 +186,41 @@ impl Store {
     pub async fn submit(&self, job: &NewJob) -> Result<Submitted, StoreError> {
         let flow = job.intent.correlation_id.to_string();
         let mut tx = self.writer.begin().await?;
-        // A job of this flow's that was refused leaves the person free to choose another password.
-        let mine: Option<String> = sqlx::query_scalar(
-            "SELECT job.id FROM flow JOIN job ON job.id = flow.job_id WHERE flow.id = $1 \
-             AND (job.finished_at IS NULL OR job.state NOT LIKE '{\"state\":\"refused\"%')",
+        // The person reads what came of it with the same ticket: it has to outlive the job. A job of this flow's that
+        // was refused leaves the person free to choose another password.
+        let taken = sqlx::query(
+            "UPDATE flow SET job_id = $1, expires_at = CASE WHEN expires_at < $2 THEN $2 ELSE expires_at END \
+             WHERE id = $3 AND NOT EXISTS (SELECT 1 FROM job WHERE job.id = flow.job_id \
+             AND (job.finished_at IS NULL OR job.state NOT LIKE '{\"state\":\"refused\"%'))",
         )
+        .bind(job.id.to_string())
+        .bind(job.deadline.plus(LOOK_AT_THE_END).as_micros())
         .bind(&flow)
-        .fetch_optional(&mut *tx)
+        .execute(&mut *tx)
         .await?;
-        if let Some(mine) = mine {
+        if taken.rows_affected() == 0 {
+            let mine: Option<String> =
+                sqlx::query_scalar("SELECT job_id FROM flow WHERE id = $1 AND job_id IS NOT NULL")
+                    .bind(&flow)
+                    .fetch_optional(&mut *tx)
+                    .await?;
+            let mine = mine.ok_or_else(|| StoreError::Unreadable { what: "flow", value: flow })?;
             return Ok(Submitted::Already(parsed("job id", &mine)?));
         }
-        let open: Option<String> = sqlx::query_scalar(
-            "SELECT id FROM job WHERE object_guid = $1 AND finished_at IS NULL AND kind <> 'verify'",
+        if insert_job(&mut tx, job).await? {
+            tx.commit().await?;
+            return Ok(Submitted::Created);
+        }
+        let open: String = sqlx::query_scalar(
+            "UPDATE flow SET job_id = (SELECT id FROM job WHERE object_guid = $1 AND finished_at IS NULL \
+             AND kind <> 'verify') WHERE id = $2 RETURNING job_id",
         )
         .bind(job.intent.object_guid.map(|guid| guid.to_string()))
-        .fetch_optional(&mut *tx)
+        .bind(&flow)
+        .fetch_one(&mut *tx)
         .await?;
-        let (id, submitted) = if let Some(open) = open {
-            let open: JobId = parsed("job id", &open)?;
-            (open, Submitted::Joined(open))
-        } else {
-            insert_job(&mut tx, job).await?;
-            (job.id, Submitted::Created)
-        };
-        // The person reads what came of it with the same ticket: it has to outlive the job.
-        let until = job.deadline.plus(LOOK_AT_THE_END);
-        sqlx::query(
-            "UPDATE flow SET job_id = $1, expires_at = CASE WHEN expires_at < $2 THEN $2 ELSE expires_at END WHERE id = $3",
-        )
-            .bind(id.to_string())
-            .bind(until.as_micros())
-            .bind(&flow)
-            .execute(&mut *tx)
-            .await?;
         tx.commit().await?;
-        Ok(submitted)
+        Ok(Submitted::Joined(parsed("job id", &open)?))
     }
 
     /// Open jobs whose time has come, the oldest first.
@@ -309,27 +322,33 @@ impl Store {
         Ok(true)
     }
 
-    /// One job, with its attempts.
+    /// One job.
     pub async fn find_job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         let row = sqlx::query("SELECT * FROM job WHERE id = $1")
             .bind(id.to_string())
             .fetch_optional(&self.readers)
             .await?;
-        let Some(mut job) = row.as_ref().map(read).transpose()? else { return Ok(None) };
-        let attempts =
+        row.as_ref().map(read).transpose()
+    }
+
+    /// What stood in a job's way, attempt by attempt.
+    pub async fn list_attempts(&self, id: JobId) -> Result<Vec<Attempt>, StoreError> {
+        let rows =
             sqlx::query("SELECT number, at, failure FROM attempt WHERE job_id = $1 ORDER BY at, number")
                 .bind(id.to_string())
                 .fetch_all(&self.readers)
                 .await?;
-        for row in attempts {
-            let number = u32::try_from(row.try_get::<i64, _>("number")?).unwrap_or(u32::MAX);
-            let at = Timestamp::from_micros(row.try_get("at")?);
-            job.attempts.push((number, at, from_json("failure", row.try_get("failure")?)?));
-        }
-        Ok(Some(job))
+        let attempt = |row: &AnyRow| {
+            Ok(Attempt {
+                number: u32::try_from(row.try_get::<i64, _>("number")?).unwrap_or(u32::MAX),
+                at: Timestamp::from_micros(row.try_get("at")?),
+                failure: from_json("failure", row.try_get("failure")?)?,
+            })
+        };
+        rows.iter().map(attempt).collect()
     }
 
-    /// The jobs of one user action, without their attempts, the oldest first.
+    /// The jobs of one user action, the oldest first.
     pub async fn list_flow_jobs(&self, of: CorrelationId) -> Result<Vec<Job>, StoreError> {
         let rows =
             sqlx::query("SELECT * FROM job WHERE correlation_id = $1 ORDER BY created_at, id LIMIT 64")

@@ -14,6 +14,6 @@ mod trail;
 
 pub use error::StoreError;
 pub use flow::{Flow, NewFlow};
-pub use job::{Effects, Job, NewJob, Submitted};
+pub use job::{Attempt, Effects, Job, NewJob, Submitted};
 pub use open::Store;
 pub use trail::AuditRow;

@@ -24,6 +24,7 @@ fn pool(connections: u32) -> AnyPoolOptions {
         .max_connections(connections)
         .min_connections(1)
         .acquire_timeout(Duration::from_secs(10))
+        .test_before_acquire(false) // a file does not hang up; asking it first would cost a round for each statement
         .idle_timeout(None)
         .max_lifetime(None)
         .after_connect(|connection, _| Box::pin(async move { connection.execute(PRAGMAS).await.map(drop) }))

@@ -121,7 +121,8 @@ async fn an_end_is_kept_with_its_audit_row_and_without_the_sealed_message() -> T
     assert!(lab.store.save(&job, &next, effects()).await?);
     assert!(!lab.store.save(&job, &next, effects()).await?, "the state is not the one that was read");
     let ended = load(&lab.store, job.id).await?;
-    assert_eq!((ended.message, ended.state, ended.attempts.len()), (None, next, 1));
+    assert_eq!((ended.message, ended.state), (None, next));
+    assert_eq!(lab.store.list_attempts(job.id).await?.len(), 1);
     let trail = lab.store.list_audit(Some(lab.flow), 10).await?;
     let phases: Vec<_> = trail.iter().map(|row| (row.event.phase, row.event.result)).collect();
     assert_eq!(phases, [(Phase::Intent, AuditResult::Pending), (Phase::Outcome, AuditResult::Failure)]);

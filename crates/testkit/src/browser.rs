@@ -307,7 +307,7 @@ impl Browser {
     }
 
     fn exchange(&mut self, path: &str, message: &[u8]) -> Result<Page> {
-        let mut connection = if let Some(kept) = self.connection.take() {
+        let mut connection = if let Some(kept) = self.connection.take().filter(is_open) {
             kept
         } else {
             let stream = TcpStream::connect(&self.authority)
@@ -352,6 +352,14 @@ impl Browser {
         }
         Ok(Page { body, ..page })
     }
+}
+
+/// Whether the server has not closed a connection that was kept, as far as it can be known before asking.
+fn is_open(kept: &BufReader<TcpStream>) -> bool {
+    let stream = kept.get_ref();
+    let looked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+    let waiting = looked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+    waiting && stream.set_nonblocking(false).is_ok()
 }
 
 #[cfg(test)]

@@ -88,12 +88,9 @@ impl Portal {
         }
         if matches!(asked.state, JobState::Queued { .. } | JobState::Doubtful { .. }) {
             // Only the attempts say what stands in the way.
-            let asked = self.jobs.store().find_job(asked.id).await?;
-            let last = asked.as_ref().and_then(|job| job.attempts.last());
-            if let (Some(job), Some((_, _, failure))) = (&asked, last)
-                && public(failure).is_some()
-            {
-                return Ok(Stage::Waiting(minutes_left(job, self.jobs.now())));
+            let attempts = self.jobs.store().list_attempts(asked.id).await?;
+            if attempts.last().is_some_and(|last| public(&last.failure).is_some()) {
+                return Ok(Stage::Waiting(minutes_left(asked, self.jobs.now())));
             }
         }
         Ok(Stage::Open)

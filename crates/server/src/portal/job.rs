@@ -213,7 +213,7 @@ struct Watch {
     portal: Arc<Portal>,
     flow: Flow,
     id: JobId,
-    changes: Receiver<JobId>,
+    changes: Receiver<Arc<Job>>,
     stop: CancellationToken,
     until: Instant,
     /// Whether the last state that was told was an open one.
@@ -229,18 +229,10 @@ impl Watch {
     }
 
     async fn next(&mut self) -> Option<Event> {
-        match self.told {
-            None => {}
+        let job = match self.told {
+            None => self.read().await?,
             Some(true) => self.changed().await?,
             Some(false) => return None,
-        }
-        let job = match self.portal.jobs.store().find_job(self.id).await {
-            Ok(job) => job?,
-            Err(error) => {
-                // The browser comes back by itself, or the person reloads.
-                tracing::error!(error = &error as &dyn std::error::Error, job.id = %self.id, "a stream ended");
-                return None;
-            }
         };
         let view = View::of(&job, &self.flow, self.portal.jobs.now());
         self.told = Some(view.is_open());
@@ -255,8 +247,19 @@ impl Watch {
         Event::default().event("job").json_data(told).ok()
     }
 
-    /// Returns when the job may have changed; `None` when the stream has to end first.
-    async fn changed(&mut self) -> Option<()> {
+    async fn read(&self) -> Option<Arc<Job>> {
+        match self.portal.jobs.find_job(self.id).await {
+            Ok(job) => job,
+            Err(error) => {
+                // The browser comes back by itself, or the person reloads.
+                tracing::error!(error = &error as &dyn std::error::Error, job.id = %self.id, "a stream ended");
+                None
+            }
+        }
+    }
+
+    /// The job when it has changed; `None` when the stream has to end first.
+    async fn changed(&mut self) -> Option<Arc<Job>> {
         loop {
             let change = tokio::select! {
                 change = self.changes.recv() => change,
@@ -264,9 +267,9 @@ impl Watch {
                 () = tokio::time::sleep_until(self.until) => return None,
             };
             match change {
-                Ok(id) if id == self.id => return Some(()),
+                Ok(job) if job.id == self.id => return Some(job),
                 Ok(_) => {}
-                Err(RecvError::Lagged(_)) => return Some(()),
+                Err(RecvError::Lagged(_)) => return self.read().await,
                 Err(RecvError::Closed) => return None,
             }
         }
