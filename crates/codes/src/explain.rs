@@ -9,9 +9,9 @@ const FIRST: [&str; 10] = [
     "writeback-event",
     "ad-bind",
     "ldap",
-    "win32",
     "hresult",
     "ntstatus",
+    "win32",
     "adsync-hr",
     "krb",
 ];

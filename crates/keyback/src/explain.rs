@@ -155,6 +155,16 @@ impl Page {
         }
     }
 
+    /// A text beside a label of some letters, or below one that is longer.
+    fn labelled(&mut self, label: &str, text: &str) {
+        if label.chars().count() > 16 {
+            self.line(&format!("  {label}"));
+            self.paragraph(&" ".repeat(19), text);
+        } else {
+            self.paragraph(&format!("  {label:<16} "), text);
+        }
+    }
+
     /// As it is typed: never wrapped, so that it can be copied.
     fn command(&mut self, shell: Shell, command: &str) {
         let prompt = match shell {
@@ -242,7 +252,7 @@ impl Page {
             let other = related.code.split_once(':').and_then(|(family, code)| Entry::find(family, code));
             let (quoted, title) =
                 other.map_or((related.code.to_owned(), ""), |other| (other.quoted(), other.title));
-            self.paragraph(&format!("  {quoted:<16} "), &format!("{}: {title}.", related.relation.said()));
+            self.labelled(&quoted, &format!("{}: {title}.", related.relation.said()));
         }
 
         self.heading("WHAT THIS RESTS ON");
@@ -264,10 +274,7 @@ impl Page {
         }
         self.heading("THE SAME SPELLING ELSEWHERE");
         for other in others {
-            self.paragraph(
-                &format!("  {:<16} ", other.quoted()),
-                &format!("{}. keyback explain {}", other.title, other.address()),
-            );
+            self.labelled(&other.quoted(), &format!("{}. keyback explain {}", other.title, other.address()));
         }
     }
 
@@ -282,7 +289,7 @@ impl Page {
             self.heading("NEAREST");
             for near in &guess.near {
                 let name = near.name.map(|name| format!(" ({name})")).unwrap_or_default();
-                self.paragraph(&format!("  {:<16} ", near.quoted()), &format!("{}{name}", near.title));
+                self.labelled(&near.quoted(), &format!("{}{name}", near.title));
             }
         }
     }
