@@ -8,6 +8,7 @@ pub mod catalogue;
 mod cause;
 pub mod explain;
 mod public;
+pub mod scan;
 
 pub use cause::{Cause, Fix, UnknownCause};
 pub use public::{PublicCode, UnknownPublicCode};

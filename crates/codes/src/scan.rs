@@ -1,0 +1,234 @@
+//! Finds codes in logs of any size: bytes in, events out. No I/O.
+//!
+//! One pass looks for a few literals that every interesting record holds (`anchors`); only around a hit the record is
+//! cut out and read as what it is: a JSON object, a row of a table, a Windows event, or a log statement with the lines
+//! that continue it. Bare numbers count only where a field says that they are a result code.
+//!
+//! An event is one code in one record: a code that is repeated inside a record counts once. `record` is the number of
+//! the element, row or event; in logs and NDJSON, where every line may begin one, it is the number of its first line.
+
+mod anchors;
+mod document;
+mod lines;
+mod record;
+mod stamp;
+mod table;
+mod text;
+mod windows;
+
+use document::Document;
+use lines::Lines;
+use serde::Serialize;
+use table::Table;
+use windows::Windows;
+
+/// A record longer than this is read in parts.
+pub const LONGEST_RECORD: usize = 1 << 20;
+/// So much is looked at before the format is decided.
+const SNIFF: usize = 64 * 1024;
+
+/// How sure it is that the code means a failure of this family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Confidence {
+    /// A name that stands elsewhere too.
+    Possible,
+    /// A bare number in a field that says what it is.
+    Likely,
+    /// The spelling fits nothing else.
+    Certain,
+}
+
+/// One code in one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Which record of its input, from 1.
+    pub record: u64,
+    /// The line on which the record begins, from 1.
+    pub line: u64,
+    /// As the catalogue names it.
+    pub family: &'static str,
+    /// As the catalogue writes it, or as found where the catalogue does not know it.
+    pub code: String,
+    /// How sure.
+    pub confidence: Confidence,
+    /// RFC 3339 in UTC, where the record gives a time.
+    pub time: Option<String>,
+    /// The correlation ID or tracking ID in lower case.
+    pub correlation_id: Option<String>,
+    /// The account that the record is about.
+    pub user: Option<String>,
+    /// At most 400 bytes of the record around the code, in one line.
+    pub text: String,
+}
+
+/// Where events go.
+pub type Sink<'a> = dyn FnMut(Event) + 'a;
+
+/// Reads one input in blocks of any size; what is found does not depend on where the blocks are cut.
+pub struct Scanner {
+    encoding: Encoding,
+    /// Until the format is known; decoded.
+    head: Vec<u8>,
+    decoder: Option<encoding_rs::Decoder>,
+    decoded: Vec<u8>,
+    format: Option<Format>,
+    notes: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Unknown,
+    Bytes,
+    Utf16,
+}
+
+enum Format {
+    Lines(Lines),
+    Document(Document),
+    Table(Table),
+    Windows(Windows),
+}
+
+impl Default for Scanner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Scanner {
+    /// For one input.
+    pub fn new() -> Self {
+        Self {
+            encoding: Encoding::Unknown,
+            head: Vec::new(),
+            decoder: None,
+            decoded: Vec::new(),
+            format: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// The next bytes of the input.
+    pub fn feed(&mut self, block: &[u8], found: &mut Sink<'_>) {
+        if self.encoding == Encoding::Unknown {
+            self.head.extend_from_slice(block);
+            if self.head.len() < 4 {
+                return;
+            }
+            let head = std::mem::take(&mut self.head);
+            self.choose_encoding(&head);
+            self.decode(&head, false, found);
+        } else {
+            self.decode(block, false, found);
+        }
+    }
+
+    /// The input has ended.
+    pub fn finish(&mut self, found: &mut Sink<'_>) {
+        if self.encoding == Encoding::Unknown {
+            let head = std::mem::take(&mut self.head);
+            self.choose_encoding(&head);
+            self.decode(&head, false, found);
+        }
+        self.decode(&[], true, found);
+        if self.format.is_none() {
+            self.choose_format(found);
+        }
+        match &mut self.format {
+            Some(Format::Lines(lines)) => lines.finish(found, &mut self.notes),
+            Some(Format::Document(document)) => document.finish(found, &mut self.notes),
+            Some(Format::Table(table)) => table.finish(found, &mut self.notes),
+            Some(Format::Windows(windows)) => windows.finish(found, &mut self.notes),
+            None => {}
+        }
+    }
+
+    /// What could not be read as it should.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn choose_encoding(&mut self, head: &[u8]) {
+        let utf16 = |encoding: &'static encoding_rs::Encoding| Some(encoding.new_decoder_with_bom_removal());
+        let zeros =
+            |from: usize| head.iter().skip(from).step_by(2).take(32).filter(|byte| **byte == 0).count();
+        let sample = head.len().min(64) / 2;
+        self.decoder = match head {
+            [0xff, 0xfe, ..] => utf16(encoding_rs::UTF_16LE),
+            [0xfe, 0xff, ..] => utf16(encoding_rs::UTF_16BE),
+            _ if sample >= 2 && zeros(1) * 4 >= sample * 3 && zeros(0) * 4 < sample => {
+                utf16(encoding_rs::UTF_16LE)
+            }
+            _ if sample >= 2 && zeros(0) * 4 >= sample * 3 && zeros(1) * 4 < sample => {
+                utf16(encoding_rs::UTF_16BE)
+            }
+            _ => None,
+        };
+        self.encoding = if self.decoder.is_some() { Encoding::Utf16 } else { Encoding::Bytes };
+    }
+
+    fn decode(&mut self, block: &[u8], last: bool, found: &mut Sink<'_>) {
+        let Some(mut decoder) = self.decoder.take() else { return self.take(block, found) };
+        let mut decoded = std::mem::take(&mut self.decoded);
+        let mut rest = block;
+        loop {
+            decoded.resize(1 << 18, 0);
+            let (result, read, written, _) = decoder.decode_to_utf8(rest, &mut decoded, last);
+            self.take(&decoded[..written], found);
+            rest = &rest[read..];
+            if result == encoding_rs::CoderResult::InputEmpty {
+                break;
+            }
+        }
+        self.decoded = decoded;
+        self.decoder = Some(decoder);
+    }
+
+    /// UTF-8, or bytes that are read as if they were.
+    fn take(&mut self, bytes: &[u8], found: &mut Sink<'_>) {
+        if self.format.is_none() {
+            self.head.extend_from_slice(bytes);
+            if self.head.len() >= SNIFF {
+                self.choose_format(found);
+            }
+            return;
+        }
+        self.give(bytes, found);
+    }
+
+    fn give(&mut self, bytes: &[u8], found: &mut Sink<'_>) {
+        match &mut self.format {
+            Some(Format::Lines(lines)) => lines.feed(bytes, found, &mut self.notes),
+            Some(Format::Document(document)) => document.feed(bytes, found, &mut self.notes),
+            Some(Format::Table(table)) => table.feed(bytes, found, &mut self.notes),
+            Some(Format::Windows(windows)) => windows.feed(bytes, found, &mut self.notes),
+            None => {}
+        }
+    }
+
+    fn choose_format(&mut self, found: &mut Sink<'_>) {
+        let head = std::mem::take(&mut self.head);
+        let body = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head);
+        self.format = Some(format_of(&body[..body.len().min(SNIFF)]));
+        let body = body.to_vec();
+        self.give(&body, found);
+    }
+}
+
+fn format_of(head: &[u8]) -> Format {
+    let trimmed = head.trim_ascii_start();
+    let first_line = trimmed.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+    match trimmed.first() {
+        Some(b'<') if windows::looks_like(trimmed) => Format::Windows(Windows::new()),
+        // A whole object on the first line: one of many. Otherwise a document that spans lines, or one long line.
+        Some(b'{') if first_line.ends_with(b"}") && first_line.len() < trimmed.len() => {
+            Format::Lines(Lines::new())
+        }
+        Some(b'{' | b'[') if document::looks_like(trimmed) => Format::Document(Document::new()),
+        _ => match Table::of_header(first_line) {
+            Some(table) => Format::Table(table),
+            None => Format::Lines(Lines::new()),
+        },
+    }
+}

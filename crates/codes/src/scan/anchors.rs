@@ -1,0 +1,124 @@
+//! The literals that every interesting record holds, looked for all at once in raw bytes.
+//!
+//! They are chosen to be rare in ordinary lines. What follows a hit decides whether the record is cut out at all: a
+//! sign-in log says `"errorCode": 0` in nearly every record, and that must cost next to nothing.
+
+use aho_corasick::packed::{Config, MatchKind, Searcher};
+use std::sync::LazyLock;
+
+/// A literal, and whether the bytes right after it make the record worth a look.
+type Anchor = (&'static str, fn(&[u8]) -> bool);
+
+fn always(_: &[u8]) -> bool {
+    true
+}
+
+fn digits(after: &[u8]) -> bool {
+    after.len() >= 5 && after[..5].iter().all(u8::is_ascii_digit)
+}
+
+/// A JSON value that is neither zero nor empty nor null.
+fn value(after: &[u8]) -> bool {
+    let mut rest =
+        after.iter().take(16).copied().skip_while(|byte| matches!(byte, b'"' | b'\\' | b' ' | b'\t'));
+    if rest.next() != Some(b':') {
+        return false;
+    }
+    let mut rest = rest.skip_while(|byte| matches!(byte, b'"' | b'\\' | b' ' | b'\t' | b'\n' | b'\r'));
+    rest.next().is_some_and(|byte| matches!(byte, b'1'..=b'9' | b'A'..=b'Z'))
+}
+
+fn upper(after: &[u8]) -> bool {
+    after.first().is_some_and(u8::is_ascii_uppercase)
+}
+
+const ANCHORS: [Anchor; 23] = [
+    ("AADSTS", digits),
+    ("errorCode", value),
+    ("resultType", value),
+    ("ResultType", value),
+    ("resultReason", value),
+    ("error_codes", always),
+    ("error?code=", digits),
+    ("SSPR_0", always),
+    ("DM_GWPipeline", always),
+    ("DMTS_", upper),
+    ("ModelRefresh", always),
+    ("UserErrorFail", always),
+    ("0x80", always),
+    ("hr=80", always),
+    ("LDAP", always),
+    ("ldap_", always),
+    ("LdapErr", always),
+    ("Err: DSID-", always),
+    ("check_password_restrictions", always),
+    ("ERROR_", upper),
+    ("STATUS_", upper),
+    ("_ERR_", upper),
+    ("SEC_E_", upper),
+];
+
+static SEARCHER: LazyLock<Option<Searcher>> = LazyLock::new(|| {
+    let mut builder = Config::new().match_kind(MatchKind::LeftmostFirst).builder();
+    for (literal, _) in ANCHORS {
+        builder.add(literal);
+    }
+    builder.build()
+});
+
+/// The first place from `from` on where a record may be worth a look.
+pub(super) fn find(bytes: &[u8], mut from: usize) -> Option<usize> {
+    let Some(searcher) = SEARCHER.as_ref() else { return find_slowly(bytes, from) };
+    loop {
+        let hit = searcher.find_in(bytes, (from..bytes.len()).into())?;
+        let (_, worth) = ANCHORS[hit.pattern().as_usize()];
+        if worth(&bytes[hit.end()..]) {
+            return Some(hit.start());
+        }
+        from = hit.end();
+    }
+}
+
+/// For processors without the vector instructions that the packed search needs.
+fn find_slowly(bytes: &[u8], from: usize) -> Option<usize> {
+    let hits = ANCHORS.iter().filter_map(|(literal, worth)| {
+        let hits = memchr::memmem::find_iter(&bytes[from..], literal);
+        hits.map(|at| from + at).find(|at| worth(&bytes[at + literal.len()..]))
+    });
+    hits.min()
+}
+
+/// Bytes after an anchor that are looked at to judge it: a hit nearer to the end of what is there waits for more.
+pub(super) const LOOKS_AHEAD: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_and_nothing_are_not_worth_a_look_and_codes_are() {
+        for quiet in [
+            r#"{"errorCode":0}"#,
+            r#""errorCode": 0"#,
+            r#""resultType": "0""#,
+            r#""errorCode":null"#,
+            r#""errorCode": """#,
+            "AADSTS501\n",
+            "no codes",
+        ] {
+            assert_eq!(find(quiet.as_bytes(), 0), None, "{quiet}");
+            assert_eq!(find_slowly(quiet.as_bytes(), 0), None, "{quiet}");
+        }
+        for loud in [
+            r#"{"errorCode":50126}"#,
+            r#""errorCode" : "2200""#,
+            r#""resultType": "53003""#,
+            r#"\"errorCode\": \"Model\""#,
+            "AADSTS50126:",
+            "SSPR_0029",
+        ] {
+            assert!(find(loud.as_bytes(), 0).is_some(), "{loud}");
+            assert_eq!(find(loud.as_bytes(), 0), find_slowly(loud.as_bytes(), 0), "{loud}");
+        }
+    }
+}

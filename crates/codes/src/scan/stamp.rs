@@ -1,0 +1,162 @@
+//! When, under which correlation ID, and whom: read off a statement's text.
+
+/// `2026-03-02 04:05:06Z`, `2026-03-02T04:05:06.123`, `2026-03-02,04:05:09` as RFC 3339; a time without a zone is taken
+/// as UTC, as the logs of Microsoft's services write it.
+pub(super) fn time(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let is = |at: usize, form: &str| {
+        bytes.get(at..at + form.len()).is_some_and(|part| {
+            part.iter().zip(form.bytes()).all(|(byte, want)| match want {
+                b'9' => byte.is_ascii_digit(),
+                b'T' => matches!(byte, b'T' | b' ' | b',' | b'_'),
+                want => *byte == want,
+            })
+        })
+    };
+    const DATE_TIME: &str = "9999-99-99T99:99:99";
+    let at = (0..bytes.len().saturating_sub(DATE_TIME.len() - 1)).find(|at| {
+        is(*at, DATE_TIME) && !at.checked_sub(1).is_some_and(|before| bytes[before].is_ascii_digit())
+    })?;
+    let (date, clock) = (&text[at..at + 10], &text[at + 11..at + 19]);
+    let rest = &text[at + 19..];
+    let fraction: String = rest
+        .strip_prefix(['.', ','])
+        .unwrap_or_default()
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .take(9)
+        .collect();
+    let digits = rest
+        .strip_prefix(['.', ','])
+        .map_or(0, |rest| 1 + rest.bytes().take_while(u8::is_ascii_digit).count());
+    let zone = &rest[if fraction.is_empty() { 0 } else { digits }..];
+    let zone = if matches!(zone.as_bytes(), [b'+' | b'-', h, m, b':', s, t, ..] if [h, m, s, t].iter().all(|it| it.is_ascii_digit()))
+    {
+        &zone[..6]
+    } else {
+        "Z"
+    };
+    let valid = date[5..7].parse().is_ok_and(|month: u8| (1..=12).contains(&month))
+        && date[8..10].parse().is_ok_and(|day: u8| (1..=31).contains(&day))
+        && clock[..2].parse().is_ok_and(|hour: u8| hour < 24);
+    let fraction = if fraction.is_empty() { fraction } else { format!(".{fraction}") };
+    valid.then(|| format!("{date}T{clock}{fraction}{zone}"))
+}
+
+/// The time that the code's own message carries, else the first of the statement.
+pub(super) fn time_of(text: &str) -> Option<String> {
+    let own = text.find("Timestamp").and_then(|at| time(&text[at..floor(text, at + 60)]));
+    own.or_else(|| time(&text[..floor(text, 200)]))
+}
+
+/// The GUID after a label that ends in `correlation id`, `correlationId`, `TrackingId`, whatever stands between.
+pub(super) fn correlation_id(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    for label in [
+        "trackingid",
+        "correlation id",
+        "correlationid",
+        "correlation_id",
+        "correlation+id",
+        "correlation%20id",
+        "client-request-id",
+    ] {
+        let mut from = 0;
+        while let Some(at) = lower[from..].find(label) {
+            from += at + label.len();
+            if let Some(guid) = guid_within(&lower[from..floor(&lower, from + 60)]) {
+                return Some(guid.to_owned());
+            }
+        }
+    }
+    None
+}
+
+/// The first GUID of the text.
+pub(super) fn guid_within(text: &str) -> Option<&str> {
+    (0..text.len().saturating_sub(35)).find_map(|at| text.get(at..at + 36).filter(|part| is_guid(part)))
+}
+
+/// `8-4-4-4-12` hexadecimal digits.
+pub(super) fn is_guid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// The account that a text names after `UserPrincipalName`, `user account` or `user=`.
+pub(super) fn user(text: &str) -> Option<String> {
+    for label in [
+        "UserPrincipalName:",
+        "userPrincipalName\":",
+        "UserPrincipalName=",
+        "userPrincipalName=",
+        "user account '",
+        "upn:",
+        "username=",
+    ] {
+        let Some(at) = text.find(label) else { continue };
+        let rest = text[at + label.len()..].trim_start_matches([' ', '"', '\'']);
+        let name: String =
+            rest.chars().take_while(|c| c.is_alphanumeric() || "@._-+'#\\$".contains(*c)).take(256).collect();
+        if name.len() > 1 {
+            return Some(name);
+        }
+    }
+    None
+}
+
+/// The nearest border of a character at or before `at`.
+pub(super) fn floor(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+/// At most 400 bytes around `at`, in one line.
+pub(super) fn excerpt(text: &str, at: usize) -> String {
+    let begin = floor(text, at.saturating_sub(120));
+    let end = floor(text, begin + 400);
+    text[begin..end].split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_the_forms_that_logs_write() {
+        for (text, expected) in [
+            ("Timestamp: 2026-03-02 04:05:06Z", Some("2026-03-02T04:05:06Z")),
+            ("2026-03-02T04:05:06.1234567Z DM", Some("2026-03-02T04:05:06.1234567Z")),
+            ("2026-03-02,04:05:09;ERROR", Some("2026-03-02T04:05:09Z")),
+            ("2026-03-02 04:05:06,123 [main]", Some("2026-03-02T04:05:06.123Z")),
+            ("at 2026-03-02T04:05:06+02:00", Some("2026-03-02T04:05:06+02:00")),
+            ("2026-13-02 04:05:06", None),
+            ("12026-03-02 04:05:06", None),
+            ("no time", None),
+        ] {
+            assert_eq!(time(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn correlation_ids_are_found_behind_every_label_and_nowhere_else() {
+        let guid = "f0e70981-67ff-441e-aa01-347877c49d50";
+        for label in [
+            "Correlation ID: ",
+            "correlationId\":\"",
+            "Correlation+ID%3A+",
+            "TrackingId: ",
+            "\"correlation_id\": \"",
+        ] {
+            assert_eq!(
+                correlation_id(&format!("x {label}{} y", guid.to_uppercase())).as_deref(),
+                Some(guid),
+                "{label}"
+            );
+        }
+        assert_eq!(correlation_id(&format!("Trace ID: {guid}")), None);
+        assert_eq!(correlation_id("Correlation ID: é"), None);
+    }
+}
