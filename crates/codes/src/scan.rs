@@ -170,18 +170,18 @@ impl Scanner {
 
     fn decode(&mut self, block: &[u8], last: bool, found: &mut Sink<'_>) {
         let Some(mut decoder) = self.decoder.take() else { return self.take(block, found) };
-        let mut decoded = std::mem::take(&mut self.decoded);
+        let mut text = std::mem::take(&mut self.decoded);
         let mut rest = block;
         loop {
-            decoded.resize(1 << 18, 0);
-            let (result, read, written, _) = decoder.decode_to_utf8(rest, &mut decoded, last);
-            self.take(&decoded[..written], found);
+            text.resize(1 << 18, 0);
+            let (result, read, written, _) = decoder.decode_to_utf8(rest, &mut text, last);
+            self.take(&text[..written], found);
             rest = &rest[read..];
             if result == encoding_rs::CoderResult::InputEmpty {
                 break;
             }
         }
-        self.decoded = decoded;
+        self.decoded = text;
         self.decoder = Some(decoder);
     }
 

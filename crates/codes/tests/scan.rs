@@ -17,12 +17,15 @@ fn events(blocks: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<Event> {
 
 fn samples() -> impl Iterator<Item = (String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("the samples").map(|file| file.expect("a file").path()).collect();
     files.sort();
-    files
-        .into_iter()
-        .filter(|path| path.extension().is_none_or(|extension| extension != "tsv"))
-        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap()))
+    files.into_iter().filter(|path| path.extension().is_none_or(|extension| extension != "tsv")).map(|path| {
+        (
+            path.file_name().expect("a name").to_string_lossy().into_owned(),
+            std::fs::read(path).expect("a sample"),
+        )
+    })
 }
 
 type Counted = BTreeMap<(String, String, String), usize>;

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::init::InitOptions;
 use crate::output::Trouble;
+use crate::scan::ScanOptions;
 use clap::{Args, Parser, Subcommand};
 use keyback_core::{CorrelationId, JobId};
 use std::path::PathBuf;
@@ -83,6 +84,12 @@ Exit code 1: one of them is not in the catalogue; what it may be is then a guess
         #[arg(long)]
         json: bool,
     },
+    /// Find codes in logs: files, folders, archives, standard input
+    #[command(after_help = "\
+Reads sign-in and audit logs (JSON, NDJSON, CSV), Power BI refreshes, gateway logs, Data Factory runs, Databricks and dbt logs, \
+exceptions of MSAL and azure-identity, Windows events (XML, EVTX), LDAP diagnostics and URLs; UTF-8 and UTF-16; gzip, zstd and zip.\n\
+Exit codes: 0 no failure found, 1 failures found, 2 wrong usage, 3 nothing could be looked at.")]
+    Scan(Box<ScanOptions>),
     /// Look at jobs
     Job {
         #[command(flatten)]

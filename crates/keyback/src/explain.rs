@@ -1,8 +1,8 @@
 //! `keyback explain`: what a code means, for a reader at a terminal of any width.
 
 use crate::output::{self, FOUND, Trouble};
-use anstyle::{AnsiColor, Style};
-use keyback_codes::catalogue::{Basis, Entry, Kind, Relation, Severity, Shell};
+use crate::page::Page;
+use keyback_codes::catalogue::{Basis, Entry, Kind, Relation};
 use keyback_codes::explain::{Found, explain_code, explain_text};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -11,8 +11,6 @@ use std::process::ExitCode;
 
 /// A pasted text longer than this is for `scan`.
 const LONGEST_TEXT: u64 = 1 << 20;
-/// A line longer than this is hard to read.
-const WIDEST: usize = 100;
 
 /// `explain CODE...`: exit code 1 where one of them is not known.
 pub fn run(codes: &[String], as_document: bool) -> Result<ExitCode, Trouble> {
@@ -25,7 +23,7 @@ pub fn run(codes: &[String], as_document: bool) -> Result<ExitCode, Trouble> {
             "No code was found in that text. `keyback explain --help` shows which spellings are read.",
         );
     } else {
-        output::say_styled(&render(&found, width()));
+        output::say_styled(&render(&found));
     }
     Ok(if unknown { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
 }
@@ -110,187 +108,111 @@ fn as_json(found: &Found) -> Vec<Value> {
     })]
 }
 
-fn width() -> usize {
-    terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0)).clamp(40, WIDEST)
-}
-
-const HEAD: Style = Style::new().bold();
-const QUIET: Style = Style::new().dimmed();
-const TYPED: Style = AnsiColor::Cyan.on_default();
-
-const fn colour(severity: Severity) -> Style {
-    match severity {
-        Severity::None | Severity::Info => AnsiColor::Green.on_default(),
-        Severity::Low => AnsiColor::Blue.on_default(),
-        Severity::Medium => AnsiColor::Yellow.on_default(),
-        Severity::High | Severity::Critical => AnsiColor::Red.on_default().bold(),
-    }
-}
-
-/// A page for a terminal, with styles that the caller may strip.
-struct Page {
-    text: String,
-    width: usize,
-}
-
-impl Page {
-    fn line(&mut self, text: &str) {
-        self.text.push_str(text);
-        self.text.push('\n');
-    }
-
-    fn heading(&mut self, text: &str) {
-        self.line(&format!("\n{HEAD}{text}{HEAD:#}"));
-    }
-
-    /// Wrapped, the first line behind `first`, the others below its text.
-    fn paragraph(&mut self, first: &str, text: &str) {
-        let rest = " ".repeat(first.chars().count());
-        let options = textwrap::Options::new(self.width)
-            .initial_indent(first)
-            .subsequent_indent(&rest)
-            .break_words(false);
-        for line in textwrap::wrap(text, options) {
-            self.line(&line);
-        }
-    }
-
-    /// A text beside a label of some letters, or below one that is longer.
-    fn labelled(&mut self, label: &str, text: &str) {
-        if label.chars().count() > 16 {
-            self.line(&format!("  {label}"));
-            self.paragraph(&" ".repeat(19), text);
-        } else {
-            self.paragraph(&format!("  {label:<16} "), text);
-        }
-    }
-
-    /// As it is typed: never wrapped, so that it can be copied.
-    fn command(&mut self, shell: Shell, command: &str) {
-        let prompt = match shell {
-            Shell::Sh => "$",
-            Shell::Powershell => "PS>",
-            Shell::Cmd => "C:\\>",
-        };
-        self.line(&format!("       {QUIET}{prompt}{QUIET:#} {TYPED}{command}{TYPED:#}"));
-    }
-}
-
-fn render(found: &[Found], width: usize) -> String {
-    let mut page = Page { text: String::new(), width };
+fn render(found: &[Found]) -> String {
+    let mut page = Page::new();
     for (index, answer) in found.iter().enumerate() {
         if index > 0 {
-            page.line(&format!("\n{QUIET}{}{QUIET:#}\n", "─".repeat(width)));
+            page.rule();
         }
         match answer.entries.split_first() {
             Some((entry, others)) => {
-                page.entry(entry);
-                page.others(others);
+                write_entry(&mut page, entry);
+                write_others(&mut page, others);
             }
-            None => page.unknown(answer),
+            None => write_unknown(&mut page, answer),
         }
     }
-    page.text.truncate(page.text.trim_end().len());
-    page.text
+    page.finish()
 }
 
-impl Page {
-    fn entry(&mut self, entry: &Entry) {
-        let name = entry.name.map(|name| format!("  {name}")).unwrap_or_default();
-        self.line(&format!("{HEAD}{}{HEAD:#}{name}", entry.quoted()));
-        self.paragraph("", entry.title);
-        self.line("");
-        let (severity, reason) = entry.severity();
-        let style = colour(severity);
-        let shown =
-            |this: &mut Self, label: &str, text: &str| this.paragraph(&format!("  {label:<10} "), text);
-        let before = self.text.len();
-        shown(self, "Severity", &format!("{severity}. {reason}"));
-        let plain = format!("Severity   {severity}");
-        let painted = format!("Severity   {style}{severity}{style:#}");
-        let severity_line = self.text.split_off(before).replacen(&plain, &painted, 1);
-        self.text.push_str(&severity_line);
-        if entry.kind == Kind::Failure {
-            shown(self, "Retry", &sentence(entry.retry.said()));
-        }
-        shown(self, "Area", &sentence(entry.category.said()));
-        if !entry.surfaces.is_empty() {
-            shown(self, "Seen in", &sentence(&entry.surfaces.join(", ")));
-        }
-        if let Some(line) = entry.log_line {
-            shown(self, "Look for", line);
-        }
-        if !entry.aliases.is_empty() {
-            shown(self, "Also", &entry.aliases.join(", "));
-        }
+fn write_entry(page: &mut Page, entry: &Entry) {
+    let name = entry.name.map(|name| format!("  {name}")).unwrap_or_default();
+    page.strong("", &entry.quoted(), &name);
+    page.paragraph("", entry.title);
+    page.line("");
+    let (severity, reason) = entry.severity();
+    page.severity("  Severity   ", severity, &reason);
+    let shown = |page: &mut Page, label: &str, text: &str| page.paragraph(&format!("  {label:<10} "), text);
+    if entry.kind == Kind::Failure {
+        shown(page, "Retry", &sentence(entry.retry.said()));
+    }
+    shown(page, "Area", &sentence(entry.category.said()));
+    if !entry.surfaces.is_empty() {
+        shown(page, "Seen in", &sentence(&entry.surfaces.join(", ")));
+    }
+    if let Some(line) = entry.log_line {
+        shown(page, "Look for", line);
+    }
+    if !entry.aliases.is_empty() {
+        shown(page, "Also", &entry.aliases.join(", "));
+    }
 
-        self.heading("WHAT IT MEANS");
-        self.paragraph("  ", entry.meaning);
-        for note in entry.notes {
-            self.line("");
-            self.paragraph("  ", note.text);
-        }
+    page.heading("WHAT IT MEANS");
+    page.paragraph("  ", entry.meaning);
+    for note in entry.notes {
+        page.line("");
+        page.paragraph("  ", note.text);
+    }
 
-        self.heading("WHAT CAN BE BEHIND IT");
-        for (number, cause) in entry.causes.iter().enumerate() {
-            let id = cause.id.map(|id| format!("  [{id}]")).unwrap_or_default();
-            self.paragraph(&format!("  {}. ", number + 1), &format!("{}{id}", cause.text));
-            self.paragraph("     confirmed by  ", cause.confirm);
-            self.paragraph("     ruled out by  ", cause.exclude);
-        }
+    page.heading("WHAT CAN BE BEHIND IT");
+    for (number, cause) in entry.causes.iter().enumerate() {
+        let id = cause.id.map(|id| format!("  [{id}]")).unwrap_or_default();
+        page.paragraph(&format!("  {}. ", number + 1), &format!("{}{id}", cause.text));
+        page.paragraph("     confirmed by  ", cause.confirm);
+        page.paragraph("     ruled out by  ", cause.exclude);
+    }
 
-        self.heading("WHAT TO DO");
-        for (number, fix) in entry.fixes.iter().enumerate() {
-            self.paragraph(&format!("  {}. ", number + 1), fix.text);
-            for command in fix.commands {
-                self.command(command.shell, command.line);
-            }
-        }
-
-        self.heading("RELATED");
-        for related in entry.related {
-            let other = related.code.split_once(':').and_then(|(family, code)| Entry::find(family, code));
-            let (quoted, title) =
-                other.map_or((related.code.to_owned(), ""), |other| (other.quoted(), other.title));
-            self.labelled(&quoted, &format!("{}: {title}.", related.relation.said()));
-        }
-
-        self.heading("WHAT THIS RESTS ON");
-        for (basis, source) in sources(entry) {
-            self.paragraph("  ", &format!("{}: {source}", sentence_start(basis.said())));
-        }
-        if entry.name_only {
-            self.paragraph("  ", "Its maker documents the name only; the rest is read from the name.");
-        }
-        if entry.statements().iter().any(|statement| statement.basis == Basis::Ours) {
-            self.paragraph("  ", "What names no source is our own reasoning.");
+    page.heading("WHAT TO DO");
+    for (number, fix) in entry.fixes.iter().enumerate() {
+        page.paragraph(&format!("  {}. ", number + 1), fix.text);
+        for command in fix.commands {
+            page.command(command.shell, command.line);
         }
     }
 
-    /// The same spelling in other families.
-    fn others(&mut self, others: &[&Entry]) {
-        if others.is_empty() {
-            return;
-        }
-        self.heading("THE SAME SPELLING ELSEWHERE");
-        for other in others {
-            self.labelled(&other.quoted(), &format!("{}. keyback explain {}", other.title, other.address()));
-        }
+    page.heading("RELATED");
+    for related in entry.related {
+        let other = related.code.split_once(':').and_then(|(family, code)| Entry::find(family, code));
+        let (quoted, title) =
+            other.map_or((related.code.to_owned(), ""), |other| (other.quoted(), other.title));
+        page.labelled(&quoted, &format!("{}: {title}.", related.relation.said()));
     }
 
-    fn unknown(&mut self, found: &Found) {
-        let Some(guess) = &found.guess else { return };
-        let query: String = output::plain(&found.query).chars().take(200).collect();
-        self.line(&format!("{HEAD}{query}{HEAD:#}"));
-        self.paragraph("", "Not in the catalogue.");
-        let family = guess.family.map(|family| format!(" A guess: family {family}.")).unwrap_or_default();
-        self.paragraph("", &format!("{}{family}", guess.why));
-        if !guess.near.is_empty() {
-            self.heading("NEAREST");
-            for near in &guess.near {
-                let name = near.name.map(|name| format!(" ({name})")).unwrap_or_default();
-                self.labelled(&near.quoted(), &format!("{}{name}", near.title));
-            }
+    page.heading("WHAT THIS RESTS ON");
+    for (basis, source) in sources(entry) {
+        page.paragraph("  ", &format!("{}: {source}", sentence_start(basis.said())));
+    }
+    if entry.name_only {
+        page.paragraph("  ", "Its maker documents the name only; the rest is read from the name.");
+    }
+    if entry.statements().iter().any(|statement| statement.basis == Basis::Ours) {
+        page.paragraph("  ", "What names no source is our own reasoning.");
+    }
+}
+
+/// The same spelling in other families.
+fn write_others(page: &mut Page, others: &[&Entry]) {
+    if others.is_empty() {
+        return;
+    }
+    page.heading("THE SAME SPELLING ELSEWHERE");
+    for other in others {
+        page.labelled(&other.quoted(), &format!("{}. keyback explain {}", other.title, other.address()));
+    }
+}
+
+fn write_unknown(page: &mut Page, found: &Found) {
+    let Some(guess) = &found.guess else { return };
+    let query: String = output::plain(&found.query).chars().take(200).collect();
+    page.title(&query);
+    page.paragraph("", "Not in the catalogue.");
+    let family = guess.family.map(|family| format!(" A guess: family {family}.")).unwrap_or_default();
+    page.paragraph("", &format!("{}{family}", guess.why));
+    if !guess.near.is_empty() {
+        page.heading("NEAREST");
+        for near in &guess.near {
+            let name = near.name.map(|name| format!(" ({name})")).unwrap_or_default();
+            page.labelled(&near.quoted(), &format!("{}{name}", near.title));
         }
     }
 }

@@ -9,7 +9,9 @@ mod init;
 mod job;
 mod keyfiles;
 mod output;
+mod page;
 mod relay;
+mod scan;
 mod serve;
 
 use clap::Parser;
@@ -39,6 +41,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Trouble> {
         Command::Init(options) => init::run(options).await,
         Command::Check { config, json } => check::run(&config, json).await,
         Command::Explain { codes, json } => explain::run(&codes, json),
+        Command::Scan(options) => scan::run(&options),
         Command::Job { config, command } => {
             let store = serve::open_store(&config.load()?).await?;
             match command {

@@ -32,7 +32,7 @@ fn upper(after: &[u8]) -> bool {
     after.first().is_some_and(u8::is_ascii_uppercase)
 }
 
-const ANCHORS: [Anchor; 23] = [
+const ANCHORS: [Anchor; 25] = [
     ("AADSTS", digits),
     ("errorCode", value),
     ("resultType", value),
@@ -56,6 +56,8 @@ const ANCHORS: [Anchor; 23] = [
     ("STATUS_", upper),
     ("_ERR_", upper),
     ("SEC_E_", upper),
+    ("NERR_", upper),
+    ("0xC0", always),
 ];
 
 static SEARCHER: LazyLock<Option<Searcher>> = LazyLock::new(|| {
@@ -65,6 +67,42 @@ static SEARCHER: LazyLock<Option<Searcher>> = LazyLock::new(|| {
     }
     builder.build()
 });
+
+/// What kinds of codes a text may hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kinds(u32);
+
+impl Kinds {
+    /// Whether one of these anchors was seen, by its literal's beginning.
+    pub(super) fn any(self, beginnings: &[&str]) -> bool {
+        ANCHORS.iter().enumerate().any(|(at, (literal, _))| {
+            self.0 & (1 << at) != 0 && beginnings.iter().any(|beginning| literal.starts_with(beginning))
+        })
+    }
+}
+
+/// Which anchors a record holds: only their families are looked for in it.
+pub(super) fn kinds(bytes: &[u8]) -> Kinds {
+    let mut seen = 0;
+    match SEARCHER.as_ref() {
+        // A short text has no room for the packed search.
+        Some(searcher) if bytes.len() >= searcher.minimum_len() => {
+            let mut from = 0;
+            while let Some(hit) = searcher.find_in(bytes, (from..bytes.len()).into()) {
+                seen |= 1 << hit.pattern().as_usize();
+                from = hit.end();
+            }
+        }
+        Some(_) | None => {
+            for (at, (literal, _)) in ANCHORS.iter().enumerate() {
+                if memchr::memmem::find(bytes, literal.as_bytes()).is_some() {
+                    seen |= 1 << at;
+                }
+            }
+        }
+    }
+    Kinds(seen)
+}
 
 /// The first place from `from` on where a record may be worth a look.
 pub(super) fn find(bytes: &[u8], mut from: usize) -> Option<usize> {

@@ -12,6 +12,7 @@ const SMALL: usize = 4 << 20;
 /// Brackets deeper than this are counted and not remembered.
 const REMEMBERED: usize = 1024;
 
+#[expect(clippy::struct_excessive_bools, reason = "the state of a byte machine")]
 pub(super) struct Document {
     buffer: Vec<u8>,
     /// Up to here the buffer has been walked.
@@ -28,8 +29,7 @@ pub(super) struct Document {
     lines: u64,
     /// Too long to be read as a whole.
     streaming: bool,
-    noted_depth: bool,
-    noted_length: bool,
+    noted: bool,
 }
 
 /// JSON, and not a line of text that begins with a bracket.
@@ -57,8 +57,7 @@ impl Document {
             records: 0,
             lines: 0,
             streaming: false,
-            noted_depth: false,
-            noted_length: false,
+            noted: false,
         }
     }
 
@@ -124,11 +123,11 @@ impl Document {
                         self.open.push(bracket);
                     } else {
                         self.deeper += 1;
-                        if !self.noted_depth {
+                        if !self.noted {
                             notes.push(format!(
                                 "nested deeper than {REMEMBERED} levels; what lies deeper was read as text"
                             ));
-                            self.noted_depth = true;
+                            self.noted = true;
                         }
                     }
                 }
@@ -177,9 +176,6 @@ impl Document {
         {
             // Too long for one record: what is there is read as text, and the rest goes on as another.
             let place = Place { record: self.records + 1, line: self.lines + 1 };
-            if !self.noted_length {
-                self.noted_length = true;
-            }
             as_text(&String::from_utf8_lossy(&self.buffer[begin..self.walked]), place, found);
             self.begun = Some((self.walked, depth));
         }

@@ -15,13 +15,13 @@ pub(super) struct Lines {
     /// Up to here the buffer has been searched.
     searched: usize,
     /// Lines before the buffer.
-    lines: u64,
+    passed: u64,
     cut: bool,
 }
 
 impl Lines {
     pub(super) fn new() -> Self {
-        Self { buffer: Vec::new(), searched: 0, lines: 0, cut: false }
+        Self { buffer: Vec::new(), searched: 0, passed: 0, cut: false }
     }
 
     pub(super) fn feed(&mut self, block: &[u8], found: &mut Sink<'_>, notes: &mut Vec<String>) {
@@ -42,7 +42,7 @@ impl Lines {
             None if self.buffer.len() > LONGEST_RECORD => self.cut_here(notes),
             None => return,
         };
-        let mut counted = (0, self.lines);
+        let mut counted = (0, self.passed);
         let mut from = self.searched;
         let mut keep = None;
         while let Some(hit) = anchors::find(&self.buffer[..whole], from) {
@@ -71,7 +71,7 @@ impl Lines {
             }
             None => whole,
         };
-        self.lines = counted.1
+        self.passed = counted.1
             + memchr::memchr_iter(b'\n', &self.buffer[counted.0..done.max(counted.0)]).count() as u64;
         self.searched = if keep.is_some() { 0 } else { whole - done };
         self.buffer.drain(..done);
@@ -132,31 +132,31 @@ fn continues(line: &[u8], before: &[u8]) -> bool {
     if line[0].is_ascii_whitespace() {
         return !is_blank(line);
     }
-    // A statement's first line tells when or what; a line of words alone goes on with it.
-    const GOES_ON: [&[u8]; 19] = [
-        b"at ",
-        b"---",
-        b"Caused by",
-        b"Traceback",
-        b"Trace ID",
-        b"Correlation ID",
-        b"Timestamp",
-        b"Inner",
-        b"Response",
-        b"StatusCode",
-        b"Headers",
-        b"Content:",
-        b"Original exception",
-        b"Stack",
-        b"java.",
-        b"azure.",
-        b"Runtime Error",
-        b"}",
-        b"File \"",
-    ];
     GOES_ON.iter().any(|words| line.starts_with(words)) && !has_own_time(line)
 }
 
+/// A statement's first line tells when or what; a line that begins so goes on with it.
+const GOES_ON: [&[u8]; 19] = [
+    b"at ",
+    b"---",
+    b"Caused by",
+    b"Traceback",
+    b"Trace ID",
+    b"Correlation ID",
+    b"Timestamp",
+    b"Inner",
+    b"Response",
+    b"StatusCode",
+    b"Headers",
+    b"Content:",
+    b"Original exception",
+    b"Stack",
+    b"java.",
+    b"azure.",
+    b"Runtime Error",
+    b"}",
+    b"File \"",
+];
 fn is_blank(line: &[u8]) -> bool {
     line.iter().all(u8::is_ascii_whitespace)
 }

@@ -1,5 +1,7 @@
 //! When, under which correlation ID, and whom: read off a statement's text.
 
+const DATE_TIME: &str = "9999-99-99T99:99:99";
+
 /// `2026-03-02 04:05:06Z`, `2026-03-02T04:05:06.123`, `2026-03-02,04:05:09` as RFC 3339; a time without a zone is taken
 /// as UTC, as the logs of Microsoft's services write it.
 pub(super) fn time(text: &str) -> Option<String> {
@@ -13,8 +15,7 @@ pub(super) fn time(text: &str) -> Option<String> {
             })
         })
     };
-    const DATE_TIME: &str = "9999-99-99T99:99:99";
-    let at = (0..bytes.len().saturating_sub(DATE_TIME.len() - 1)).find(|at| {
+    let at = memchr::memchr_iter(b'-', bytes).filter_map(|dash| dash.checked_sub(4)).find(|at| {
         is(*at, DATE_TIME) && !at.checked_sub(1).is_some_and(|before| bytes[before].is_ascii_digit())
     })?;
     let (date, clock) = (&text[at..at + 10], &text[at + 11..at + 19]);
@@ -49,23 +50,15 @@ pub(super) fn time_of(text: &str) -> Option<String> {
     own.or_else(|| time(&text[..floor(text, 200)]))
 }
 
-/// The GUID after a label that ends in `correlation id`, `correlationId`, `TrackingId`, whatever stands between.
+/// The GUID after a label such as `Correlation ID`, `correlationId`, `Correlation+ID%3A` or `TrackingId`.
 pub(super) fn correlation_id(text: &str) -> Option<String> {
-    let lower = text.to_ascii_lowercase();
-    for label in [
-        "trackingid",
-        "correlation id",
-        "correlationid",
-        "correlation_id",
-        "correlation+id",
-        "correlation%20id",
-        "client-request-id",
-    ] {
-        let mut from = 0;
-        while let Some(at) = lower[from..].find(label) {
-            from += at + label.len();
-            if let Some(guid) = guid_within(&lower[from..floor(&lower, from + 60)]) {
-                return Some(guid.to_owned());
+    // `Trace ID` ends in the same letters and is another thing.
+    for part in ["orrelation", "rackingId", "racking ID", "lient-request-id"] {
+        for at in memchr::memmem::find_iter(text.as_bytes(), part) {
+            let from = at + part.len();
+            let near = text.get(from..floor(text, from + 60)).unwrap_or_default();
+            if let Some(guid) = guid_within(near) {
+                return Some(guid.to_ascii_lowercase());
             }
         }
     }
@@ -74,7 +67,8 @@ pub(super) fn correlation_id(text: &str) -> Option<String> {
 
 /// The first GUID of the text.
 pub(super) fn guid_within(text: &str) -> Option<&str> {
-    (0..text.len().saturating_sub(35)).find_map(|at| text.get(at..at + 36).filter(|part| is_guid(part)))
+    let starts = memchr::memchr_iter(b'-', text.as_bytes()).filter_map(|dash| dash.checked_sub(8));
+    starts.filter_map(|at| text.get(at..at + 36)).find(|part| is_guid(part))
 }
 
 /// `8-4-4-4-12` hexadecimal digits.

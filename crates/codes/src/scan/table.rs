@@ -66,7 +66,7 @@ impl Table {
         let text = std::str::from_utf8(line).ok()?;
         let separator = [b',', b';', b'\t']
             .into_iter()
-            .max_by_key(|separator| line.iter().filter(|byte| *byte == separator).count())?;
+            .max_by_key(|separator| memchr::memchr_iter(*separator, line).count())?;
         let names = cells(text, separator);
         let columns: Vec<Column> = names.iter().map(|name| column(name)).collect();
         let tells = columns.iter().any(|it| matches!(it, Column::Code | Column::Reason));
@@ -153,7 +153,7 @@ impl Table {
                         Ok(value) => {
                             let place = Place { record: 0, line: 0 };
                             record::read(&value, place, cell, &mut |event| {
-                                codes.add(event.family, event.code, event.confidence, 0)
+                                codes.add(event.family, event.code, event.confidence, 0);
                             });
                         }
                         Err(_) => codes_in(cell, &mut codes),

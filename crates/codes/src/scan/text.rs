@@ -1,15 +1,16 @@
 //! Codes in running text: a log statement, a message, a URL.
 
 use super::Confidence::{self, Certain, Likely, Possible};
+use super::anchors;
 use crate::catalogue::{Entry, Kind};
 
 /// The codes of one record, each once.
 #[derive(Default)]
 pub(super) struct Codes {
-    pub(super) list: Vec<Code>,
+    pub(super) list: Vec<Hit>,
 }
 
-pub(super) struct Code {
+pub(super) struct Hit {
     pub(super) family: &'static str,
     pub(super) code: String,
     pub(super) confidence: Confidence,
@@ -28,7 +29,7 @@ impl Codes {
         let code = code.into();
         match self.list.iter_mut().find(|known| known.family == family && known.code == code) {
             Some(known) => known.confidence = known.confidence.max(confidence),
-            None => self.list.push(Code { family, code, confidence, at }),
+            None => self.list.push(Hit { family, code, confidence, at }),
         }
     }
 
@@ -63,10 +64,29 @@ fn run(text: &str, from: usize, of: impl Fn(u8) -> bool) -> &str {
 
 /// Finds the codes of every family in `text`.
 pub(super) fn codes_in(text: &str, codes: &mut Codes) {
-    entra(text, codes);
-    names(text, codes);
-    results(text, codes);
-    ldap(text, codes);
+    let kinds = anchors::kinds(text.as_bytes());
+    if kinds.any(&["AADSTS", "SSPR_", "error?code="]) {
+        entra(text, codes);
+    }
+    if kinds.any(&[
+        "DM_",
+        "DMTS_",
+        "ModelRefresh",
+        "UserError",
+        "ERROR_",
+        "STATUS_",
+        "_ERR_",
+        "SEC_E_",
+        "NERR_",
+    ]) {
+        names(text, codes);
+    }
+    if kinds.any(&["hr=80", "0x80", "0xC0"]) {
+        results(text, codes);
+    }
+    if kinds.any(&["LDAP", "ldap_", "LdapErr", "Err: DSID-", "check_password"]) {
+        ldap(text, codes);
+    }
 }
 
 /// AADSTS and SSPR codes.
