@@ -80,6 +80,12 @@ Exit code 1: one of them is not in the catalogue; what it may be is then a guess
         /// One or more codes, or a text that holds some; standard input where there is none, or `-`
         #[arg(value_name = "CODE", allow_hyphen_values = true)]
         codes: Vec<String>,
+        /// Write the whole reference as pages that anyone can host, into this folder
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["codes", "json"])]
+        site: Option<PathBuf>,
+        /// Where those pages will be reached, for the sitemap and canonical links
+        #[arg(long, value_name = "URL", requires = "site")]
+        base_url: Option<String>,
         /// One JSON document on standard output
         #[arg(long)]
         json: bool,

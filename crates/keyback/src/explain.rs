@@ -1,5 +1,9 @@
 //! `keyback explain`: what a code means, for a reader at a terminal of any width.
 
+mod site;
+
+pub use site::write as write_site;
+
 use crate::output::{self, FOUND, Trouble};
 use crate::page::Page;
 use keyback_codes::catalogue::{Basis, Entry, Kind, Relation};

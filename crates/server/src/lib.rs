@@ -4,6 +4,7 @@
 
 pub mod jobs;
 pub mod portal;
+pub mod reference;
 pub mod web;
 
 pub use jobs::{Jobs, JobsError, Limits, Sealer};

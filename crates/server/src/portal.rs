@@ -14,6 +14,9 @@ mod page;
 pub(crate) mod problem;
 mod words;
 
+pub use assets::bytes as asset_bytes;
+pub(crate) use assets::url as asset_url;
+
 use crate::jobs::Jobs;
 use crate::web::cookie;
 use crate::web::guard::{self, Origin, note};
@@ -53,8 +56,8 @@ pub(crate) struct Portal {
     pub(crate) trusted_proxies: Vec<IpAddr>,
 }
 
-type Shared = axum::extract::State<Arc<Portal>>;
-type Answered = Result<Response, Problem>;
+pub(crate) type Shared = axum::extract::State<Arc<Portal>>;
+pub(crate) type Answered = Result<Response, Problem>;
 
 /// One line of the route table.
 pub struct Route {
@@ -63,6 +66,12 @@ pub struct Route {
     /// Methods that are answered.
     pub methods: &'static [&'static str],
     handlers: MethodRouter<Arc<Portal>>,
+}
+
+impl Route {
+    pub(crate) fn new(path: &'static str, methods: &'static [&'static str], handlers: MethodRouter<Arc<Portal>>) -> Self {
+        Self { path, methods, handlers }
+    }
 }
 
 /// Every route: the router is built from it, and a test walks it.
@@ -89,6 +98,7 @@ pub fn routes() -> Vec<Route> {
         table.push(route(words.code_path, both, code));
         table.push(route(words.finish_path, both, finish));
     }
+    table.extend(crate::reference::routes());
     table
 }
 

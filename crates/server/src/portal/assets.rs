@@ -18,10 +18,12 @@ struct Asset {
     url: String,
 }
 
-static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
+static ASSETS: LazyLock<[Asset; 5]> = LazyLock::new(|| {
     [
         ("style.css", "text/css; charset=utf-8", &include_bytes!("../../assets/style.css")[..]),
         ("app.js", "text/javascript; charset=utf-8", &include_bytes!("../../assets/app.js")[..]),
+        ("reference.css", "text/css; charset=utf-8", &include_bytes!("../../assets/reference.css")[..]),
+        ("reference.js", "text/javascript; charset=utf-8", &include_bytes!("../../assets/reference.js")[..]),
         ("favicon.svg", "image/svg+xml", &include_bytes!("../../assets/favicon.svg")[..]),
     ]
     .map(|(name, media_type, bytes)| {
@@ -37,6 +39,11 @@ static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
 /// The address that a page gives.
 pub(crate) fn url(name: &'static str) -> &'static str {
     ASSETS.iter().find(|asset| asset.name == name).map_or("/", |asset| &asset.url)
+}
+
+/// The bytes of an asset that the reference needs, for a folder of pages.
+pub fn bytes(name: &str) -> Option<&'static [u8]> {
+    ASSETS.iter().find(|asset| asset.name == name).map(|asset| asset.bytes)
 }
 
 pub(crate) async fn show(

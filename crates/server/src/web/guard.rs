@@ -117,6 +117,11 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
+    /// As a browser writes it: the scheme and the authority.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(crate) fn of(public_url: &str) -> Self {
         let url = public_url.trim_end_matches('/').to_ascii_lowercase();
         let secure = url.starts_with("https://");

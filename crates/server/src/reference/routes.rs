@@ -1,0 +1,106 @@
+//! `/errors`: the reference in the portal.
+
+use super::{Place, entry_page, family_page, find_by_slug, front_page, missing_page, pages, search_index, slug};
+use crate::portal::{Answered, Portal, Route, Shared};
+use crate::web::guard;
+use axum::extract::{Path, RawQuery};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use keyback_codes::explain::explain_code;
+use std::sync::Arc;
+
+/// For the portal's table.
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::new("/errors", &["GET"], get(list)),
+        Route::new("/errors/search.json", &["GET"], get(index)),
+        Route::new("/errors/{code}", &["GET"], get(show)),
+    ]
+}
+
+fn place(portal: &Arc<Portal>) -> Place {
+    Place::Portal { public_url: portal.origin.text().to_owned() }
+}
+
+fn page(status: StatusCode, rendered: Result<String, askama::Error>) -> Response {
+    match rendered {
+        Ok(html) => {
+            let kept = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "public, max-age=300"), (header::VARY, "accept")];
+            (status, kept, html).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "a page could not be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn json(status: StatusCode, body: String) -> Response {
+    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+/// One value of a query, decoded; anything that is no text is nothing.
+fn parameter(query: &str, name: &str) -> String {
+    let value = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value);
+    let mut decoded = Vec::new();
+    let mut bytes = value.unwrap_or_default().bytes().take(600);
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits: Vec<u8> = bytes.by_ref().take(2).collect();
+                std::str::from_utf8(&digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok()).unwrap_or(b' ')
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).unwrap_or_default().trim().chars().take(200).collect()
+}
+
+async fn list(portal: Shared, RawQuery(query): RawQuery) -> Answered {
+    let place = place(&portal);
+    let query = query.unwrap_or_default();
+    let family = parameter(&query, "family");
+    if !family.is_empty() {
+        return Ok(match family_page(&place, &family) {
+            Ok(Some(html)) => page(StatusCode::OK, Ok(html)),
+            Ok(None) => page(StatusCode::NOT_FOUND, missing_page(&place, &explain_code(&family))),
+            Err(error) => page(StatusCode::OK, Err(error)),
+        });
+    }
+    let (words, category, level) = (parameter(&query, "q"), parameter(&query, "category"), parameter(&query, "severity"));
+    if words.is_empty() && category.is_empty() && level.is_empty() {
+        return Ok(page(StatusCode::OK, front_page(&place)));
+    }
+    Ok(page(StatusCode::OK, pages::found_page(&place, &words, &category, &level)))
+}
+
+async fn index(portal: Shared) -> Answered {
+    Ok(json(StatusCode::OK, search_index(&place(&portal))))
+}
+
+async fn show(portal: Shared, Path(code): Path<String>, headers: HeaderMap) -> Answered {
+    let place = place(&portal);
+    let wants_json = guard::wants_json(&headers);
+    let code: String = code.chars().take(200).collect();
+    if let Some(entry) = find_by_slug(&code) {
+        if slug(entry) != code {
+            return Ok(Redirect::permanent(&format!("/errors/{}", slug(entry))).into_response());
+        }
+        if wants_json {
+            return Ok(json(StatusCode::OK, serde_json::json!([entry]).to_string()));
+        }
+        return Ok(page(StatusCode::OK, entry_page(&place, entry)));
+    }
+    let found = explain_code(&code);
+    Ok(match (found.entries.as_slice(), wants_json) {
+        ([], true) => json(StatusCode::NOT_FOUND, "[]".to_owned()),
+        (entries, true) => json(StatusCode::OK, serde_json::json!(entries).to_string()),
+        ([entry], false) => Redirect::permanent(&format!("/errors/{}", slug(entry))).into_response(),
+        ([], false) => page(StatusCode::NOT_FOUND, missing_page(&place, &found)),
+        (_, false) => page(StatusCode::OK, missing_page(&place, &found)),
+    })
+}
