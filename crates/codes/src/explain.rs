@@ -219,16 +219,158 @@ fn by_spelling(lower: &str) -> Vec<&'static Entry> {
     entries
 }
 
-/// Finds the codes in a text: a pasted error, a log line. In the order in which they stand there.
+/// Words after which a bare number is a code.
+const SAYS_CODE: [&str; 6] = ["code", "error", "event", "id", "result", "data"];
+
+/// Finds the codes in a text, each once: a pasted error, a log line. What `scan` finds comes first; then names of the
+/// catalogue, and numbers behind words such as `error code` or `event`.
 pub fn explain_text(text: &str) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
-    for word in
-        text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '(' | ')' | '[' | ']' | '{' | '}'))
-    {
-        let lower = word.to_ascii_lowercase();
-        if lower.starts_with("aadsts") {
-            found.push(explain_code(word));
+    let mut add = |answer: Found| {
+        let same = |known: &Found| {
+            known.query == answer.query
+                || (known.entries.first() == answer.entries.first() && !answer.is_unknown())
+        };
+        if !found.iter().any(same) {
+            found.push(answer);
+        }
+    };
+    let mut scanner = crate::scan::Scanner::new();
+    let mut events = Vec::new();
+    scanner.feed(text.as_bytes(), &mut |event| events.push(event));
+    scanner.finish(&mut |event| events.push(event));
+    for event in events {
+        add(match Entry::find(event.family, &event.code) {
+            Some(entry) => Found { query: entry.quoted(), entries: vec![entry], guess: None },
+            None => explain_code(&if event.family == "aadsts" {
+                format!("AADSTS{}", event.code)
+            } else {
+                event.code
+            }),
+        });
+    }
+    let words: Vec<&str> = text
+        .split(|c: char| {
+            c.is_whitespace() || matches!(c, ',' | ';' | '(' | ')' | '[' | ']' | '{' | '}' | '"' | '=')
+        })
+        .filter(|word| !word.is_empty())
+        .collect();
+    for (at, word) in words.iter().enumerate() {
+        let word = trim(word);
+        let before =
+            at.checked_sub(1).map(|before| trim(words[before]).to_ascii_lowercase()).unwrap_or_default();
+        let number = word.len() >= 2
+            && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && word.bytes().any(|byte| byte.is_ascii_digit());
+        let spelled = word.len() >= 8
+            && (word.contains('_')
+                || word.bytes().skip(1).any(|byte| byte.is_ascii_uppercase())
+                || word.contains('.'));
+        let prefixed =
+            ["0x", "aadsts", "sspr_"].iter().any(|prefix| word.to_ascii_lowercase().starts_with(prefix));
+        if (number && SAYS_CODE.contains(&before.as_str()))
+            || (spelled && Entry::by_key(word).next().is_some())
+        {
+            let answer = explain_code(word);
+            if !answer.is_unknown() {
+                add(answer);
+            }
+        } else if prefixed {
+            add(explain_code(word));
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(query: &str) -> String {
+        explain_code(query).entries.first().map(|entry| entry.address()).unwrap_or_default()
+    }
+
+    #[test]
+    fn every_spelling_leads_to_its_entry() {
+        for (query, expected) in [
+            ("AADSTS120008", "aadsts:120008"),
+            ("aadsts120008", "aadsts:120008"),
+            ("120008", "aadsts:120008"),
+            ("powerbi-aadsts120008", "aadsts:120008"),
+            ("0x52D", "win32:0000052D"),
+            ("52D", "win32:0000052D"),
+            ("0000052D", "win32:0000052D"),
+            ("0000052D:", "win32:0000052D"),
+            ("1325", "win32:0000052D"),
+            ("52e", "ad-bind:52e"),
+            ("data 52e", "ad-bind:52e"),
+            ("775", "ad-bind:775"),
+            ("33004", "writeback-event:33004"),
+            ("event 33004", "writeback-event:33004"),
+            ("PasswordChangeOnPremComplexity", "aadsts:120004"),
+            ("passwordchangeonpremcomplexity", "aadsts:120004"),
+            ("ERROR_PASSWORD_RESTRICTION", "win32:0000052D"),
+            ("50", "ldap:50"),
+            ("ldap:50", "ldap:50"),
+            ("LDAP 50", "ldap:50"),
+            ("-2147016552", "hresult:80072098"),
+            ("0x80072098", "hresult:80072098"),
+            ("SSPR_0029", "sspr:0029"),
+            ("0xC000006A", "ntstatus:C000006A"),
+            ("rights.deny_ace", "keyback:rights.deny_ace"),
+            ("80230626", "adsync-hr:80230626"),
+        ] {
+            assert_eq!(first(query), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn the_unknown_is_guessed_and_said_to_be_a_guess() {
+        for (query, family) in [
+            ("AADSTS999999", Some("aadsts")),
+            ("33999", Some("writeback-event")),
+            ("0x80239999", Some("adsync-hr")),
+            ("0xC0009999", Some("ntstatus")),
+            ("SSPR_9999", Some("sspr")),
+            ("blarg", None),
+        ] {
+            let found = explain_code(query);
+            assert!(found.is_unknown(), "{query}");
+            assert_eq!(found.guess.and_then(|guess| guess.family), family, "{query}");
+        }
+        let near =
+            explain_code("PaswordChangeOnPremComplexity").guess.map(|guess| guess.near).unwrap_or_default();
+        assert_eq!(near.first().map(|entry| entry.code), Some("120004"));
+    }
+
+    #[test]
+    fn a_pasted_error_gives_its_codes_in_order_and_nothing_else() {
+        for (text, expected) in [
+            (
+                "Sorry, AADSTS50126: Error validating credentials. Trace ID: 8def7dae-6974-461e-b187-4ae9948807b7 Correlation ID: dc43e879-27bf-4e30-8086-ee23e22d4d0c Timestamp: 2026-03-02 04:05:06Z",
+                &["aadsts:50126"][..],
+            ),
+            (
+                "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data 775, v1db1",
+                &["ad-bind:775", "ldap:49"],
+            ),
+            (
+                "ldap_modify: Server is unwilling to perform (53) additional info: 0000052D: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM), data 0",
+                &["ldap:53", "win32:0000052D", "ad-problem:5003"],
+            ),
+            (
+                "Event ID 33004 on the server, then error code 120015",
+                &["writeback-event:33004", "aadsts:120015"],
+            ),
+            ("it said SSPR_0029 and PasswordChangeOnPremComplexity", &["sspr:0029", "aadsts:120004"]),
+            ("version 2.3.20.0 on port 636 at 07:15 took 1325 ms", &[]),
+        ] {
+            let found: Vec<String> = explain_text(text)
+                .iter()
+                .filter_map(|found| found.entries.first())
+                .map(|entry| entry.address())
+                .collect();
+            assert_eq!(found, expected, "{text}");
+        }
+    }
 }

@@ -40,7 +40,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Trouble> {
         Command::Agent { config } => serve::agent(&config.load()?).await,
         Command::Init(options) => init::run(options).await,
         Command::Check { config, json } => check::run(&config, json).await,
-        Command::Explain { site: Some(folder), base_url, .. } => explain::write_site(&folder, base_url.as_deref()),
+        Command::Explain { site: Some(folder), base_url, .. } => {
+            explain::write_site(&folder, base_url.as_deref())
+        }
         Command::Explain { codes, json, .. } => explain::run(&codes, json),
         Command::Scan(options) => scan::run(&options),
         Command::Job { config, command } => {

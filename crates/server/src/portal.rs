@@ -69,7 +69,11 @@ pub struct Route {
 }
 
 impl Route {
-    pub(crate) fn new(path: &'static str, methods: &'static [&'static str], handlers: MethodRouter<Arc<Portal>>) -> Self {
+    pub(crate) fn new(
+        path: &'static str,
+        methods: &'static [&'static str],
+        handlers: MethodRouter<Arc<Portal>>,
+    ) -> Self {
         Self { path, methods, handlers }
     }
 }

@@ -64,7 +64,13 @@ pub fn slug(entry: &Entry) -> String {
     let code: String = entry
         .code
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c.to_ascii_lowercase() } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
         .collect();
     if entry.family == "aadsts" { format!("aadsts{code}") } else { format!("{}-{code}", entry.family) }
 }

@@ -3,7 +3,9 @@
 use crate::output::{self, Trouble};
 use keyback_codes::catalogue::Entry;
 use keyback_server::portal::asset_bytes;
-use keyback_server::reference::{Place, entry_page, family_page, front_page, missing_page, search_index, slug};
+use keyback_server::reference::{
+    Place, entry_page, family_page, front_page, missing_page, search_index, slug,
+};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -19,11 +21,15 @@ pub fn write(folder: &Path, base_url: Option<&str>) -> Result<ExitCode, Trouble>
     let base_url = base_url.map(|base| format!("{}/", base.trim_end_matches('/')));
     let place = Place::Folder { base_url: base_url.clone() };
     let mut names = vec!["index.html".to_owned()];
-    let page = |rendered: Result<String, _>| rendered.map_err(|error: askama::Error| Trouble::internal(error.to_string()));
+    let page = |rendered: Result<String, _>| {
+        rendered.map_err(|error: askama::Error| Trouble::internal(error.to_string()))
+    };
     put(folder, "index.html", &page(front_page(&place))?)?;
     for (family, entries) in Entry::families() {
         let name = format!("family-{family}.html");
-        if let Some(html) = family_page(&place, family).map_err(|error| Trouble::internal(error.to_string()))? {
+        if let Some(html) =
+            family_page(&place, family).map_err(|error| Trouble::internal(error.to_string()))?
+        {
             put(folder, &name, &html)?;
             names.push(name);
         }
@@ -54,7 +60,10 @@ pub fn write(folder: &Path, base_url: Option<&str>) -> Result<ExitCode, Trouble>
 /// Takes a folder that is new, empty, or ours.
 fn claim(folder: &Path) -> Result<(), Trouble> {
     let failed = |error: std::io::Error| {
-        Trouble::usage(format!("{} cannot be used: {error}", folder.display()), "Give a folder that you may write to.")
+        Trouble::usage(
+            format!("{} cannot be used: {error}", folder.display()),
+            "Give a folder that you may write to.",
+        )
     };
     fs::create_dir_all(folder).map_err(failed)?;
     let empty = fs::read_dir(folder).map_err(failed)?.next().is_none();
@@ -70,12 +79,17 @@ fn claim(folder: &Path) -> Result<(), Trouble> {
 fn put(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> Result<(), Trouble> {
     let path = folder.join(name);
     fs::write(&path, bytes).map_err(|error| {
-        Trouble::usage(format!("{} cannot be written: {error}", path.display()), "Make room, or give another folder.")
+        Trouble::usage(
+            format!("{} cannot be written: {error}", path.display()),
+            "Make room, or give another folder.",
+        )
     })
 }
 
 fn sitemap(base: &str, names: &[String]) -> String {
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<urlset xmlns=\"http://www.sitemaps.org/schemas/sitemap/0.9\">\n");
+    let mut xml = String::from(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<urlset xmlns=\"http://www.sitemaps.org/schemas/sitemap/0.9\">\n",
+    );
     let base = base.replace('&', "&amp;").replace('<', "&lt;");
     for name in names {
         let _ = writeln!(xml, "<url><loc>{base}{name}</loc></url>"); // a String takes everything

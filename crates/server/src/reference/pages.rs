@@ -53,14 +53,16 @@ impl EntryPage<'_> {
 
 pub(super) fn sentence(text: &str) -> String {
     let mut chars = text.chars();
-    let text: String = chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default();
+    let text: String =
+        chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default();
     format!("{text}.")
 }
 
 /// One code.
 pub fn entry_page(place: &Place, entry: &'static Entry) -> Result<String, askama::Error> {
     let (severity, reason) = entry.severity();
-    let (_, siblings) = Entry::families().find(|(family, _)| *family == entry.family).unwrap_or((entry.family, &[]));
+    let (_, siblings) =
+        Entry::families().find(|(family, _)| *family == entry.family).unwrap_or((entry.family, &[]));
     let at = siblings.iter().position(|sibling| sibling == entry).unwrap_or(0);
     let structured = json!({
         "@context": "https://schema.org",
@@ -138,7 +140,9 @@ fn group(entries: Vec<&'static Entry>) -> Vec<Group> {
 
 /// Where everybody begins.
 pub fn front_page(place: &Place) -> Result<String, askama::Error> {
-    let public = keyback_codes::PublicCode::ALL.iter().filter_map(|code| Entry::find("aadsts", &code.number().to_string()));
+    let public = keyback_codes::PublicCode::ALL
+        .iter()
+        .filter_map(|code| Entry::find("aadsts", &code.number().to_string()));
     let asked = public.chain(Entry::all().iter().filter(|entry| FRONT.contains(&entry.family)));
     IndexPage {
         place,
@@ -156,7 +160,9 @@ pub fn front_page(place: &Place) -> Result<String, askama::Error> {
 
 /// All codes of one family.
 pub fn family_page(place: &Place, family: &str) -> Result<Option<String>, askama::Error> {
-    let Some((family, entries)) = Entry::families().find(|(known, _)| *known == family) else { return Ok(None) };
+    let Some((family, entries)) = Entry::families().find(|(known, _)| *known == family) else {
+        return Ok(None);
+    };
     let page = IndexPage {
         place,
         path: place.family(family),
@@ -172,13 +178,30 @@ pub fn family_page(place: &Place, family: &str) -> Result<Option<String>, askama
 }
 
 /// What fits a search, the nearest first.
-pub(super) fn found_page(place: &Place, query: &str, category: &str, level: &str) -> Result<String, askama::Error> {
+pub(super) fn found_page(
+    place: &Place,
+    query: &str,
+    category: &str,
+    level: &str,
+) -> Result<String, askama::Error> {
     let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
     let fits = |entry: &&'static Entry| {
-        let text = || format!("{} {} {} {}", entry.quoted(), entry.name.unwrap_or_default(), entry.title, entry.aliases.join(" ")).to_lowercase();
+        let text = || {
+            format!(
+                "{} {} {} {}",
+                entry.quoted(),
+                entry.name.unwrap_or_default(),
+                entry.title,
+                entry.aliases.join(" ")
+            )
+            .to_lowercase()
+        };
         (category.is_empty() || entry.category.word() == category)
             && (level.is_empty() || entry.severity().0.word() == level)
-            && (words.is_empty() || { let text = text(); words.iter().all(|word| text.contains(word.as_str())) })
+            && (words.is_empty() || {
+                let text = text();
+                words.iter().all(|word| text.contains(word.as_str()))
+            })
     };
     let exact = if query.is_empty() { Vec::new() } else { explain_code(query).entries };
     let mut entries: Vec<&'static Entry> = exact;
@@ -213,7 +236,8 @@ pub(super) fn found_page(place: &Place, query: &str, category: &str, level: &str
 pub fn missing_page(place: &Place, found: &Found) -> Result<String, askama::Error> {
     let (heading, guess, entries) = match &found.guess {
         Some(guess) => {
-            let family = guess.family.map(|family| format!(" A guess: {}.", family_name(family))).unwrap_or_default();
+            let family =
+                guess.family.map(|family| format!(" A guess: {}.", family_name(family))).unwrap_or_default();
             ("Not in the catalogue".to_owned(), Some(format!("{}{family}", guess.why)), guess.near.clone())
         }
         None => ("Several codes have this spelling".to_owned(), None, found.entries.clone()),
@@ -234,6 +258,8 @@ pub fn missing_page(place: &Place, found: &Found) -> Result<String, askama::Erro
 
 /// What the search of the pages loads: address, code, title and name, for each entry.
 pub fn search_index(place: &Place) -> String {
-    let line = |entry: &Entry| json!([place.entry(entry), entry.quoted(), entry.title, entry.name.unwrap_or_default()]);
+    let line = |entry: &Entry| {
+        json!([place.entry(entry), entry.quoted(), entry.title, entry.name.unwrap_or_default()])
+    };
     serde_json::Value::Array(Entry::all().iter().map(line).collect()).to_string()
 }

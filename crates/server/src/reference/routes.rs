@@ -1,6 +1,8 @@
 //! `/errors`: the reference in the portal.
 
-use super::{Place, entry_page, family_page, find_by_slug, front_page, missing_page, pages, search_index, slug};
+use super::{
+    Place, entry_page, family_page, find_by_slug, front_page, missing_page, pages, search_index, slug,
+};
 use crate::portal::{Answered, Portal, Route, Shared};
 use crate::web::guard;
 use axum::extract::{Path, RawQuery};
@@ -26,7 +28,11 @@ fn place(portal: &Arc<Portal>) -> Place {
 fn page(status: StatusCode, rendered: Result<String, askama::Error>) -> Response {
     match rendered {
         Ok(html) => {
-            let kept = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "public, max-age=300"), (header::VARY, "accept")];
+            let kept = [
+                (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+                (header::CACHE_CONTROL, "public, max-age=300"),
+                (header::VARY, "accept"),
+            ];
             (status, kept, html).into_response()
         }
         Err(error) => {
@@ -44,7 +50,11 @@ fn json(status: StatusCode, body: String) -> Response {
 
 /// One value of a query, decoded; anything that is no text is nothing.
 fn parameter(query: &str, name: &str) -> String {
-    let value = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value);
+    let value = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value);
     let mut decoded = Vec::new();
     let mut bytes = value.unwrap_or_default().bytes().take(600);
     while let Some(byte) = bytes.next() {
@@ -52,7 +62,10 @@ fn parameter(query: &str, name: &str) -> String {
             b'+' => b' ',
             b'%' => {
                 let digits: Vec<u8> = bytes.by_ref().take(2).collect();
-                std::str::from_utf8(&digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok()).unwrap_or(b' ')
+                std::str::from_utf8(&digits)
+                    .ok()
+                    .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+                    .unwrap_or(b' ')
             }
             byte => byte,
         });
@@ -71,7 +84,8 @@ async fn list(portal: Shared, RawQuery(query): RawQuery) -> Answered {
             Err(error) => page(StatusCode::OK, Err(error)),
         });
     }
-    let (words, category, level) = (parameter(&query, "q"), parameter(&query, "category"), parameter(&query, "severity"));
+    let (words, category, level) =
+        (parameter(&query, "q"), parameter(&query, "category"), parameter(&query, "severity"));
     if words.is_empty() && category.is_empty() && level.is_empty() {
         return Ok(page(StatusCode::OK, front_page(&place)));
     }
