@@ -131,6 +131,7 @@ fn describe(job: &Job, attempts: &[Attempt]) -> String {
         if let Some(command) = fix.command {
             line("", command);
         }
+        line("More", &format!("keyback explain {} {}", failure.code, failure.cause));
     }
     for Attempt { number, at, failure } in attempts {
         line(&format!("Attempt {number}"), &format!("{at}  {} {}", failure.code, failure.cause));

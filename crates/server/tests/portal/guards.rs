@@ -17,8 +17,11 @@ async fn every_route_refuses_a_stranger_or_stands_in_the_list_of_public_ones() -
     let mut open = BTreeSet::new();
     let site = Site::new().await?;
     for route in routes() {
-        let path =
-            route.path.replace("{id}", "7f4b5b3e-0000-4000-8000-000000000000").replace("{name}", "style.css");
+        let path = route
+            .path
+            .replace("{id}", "7f4b5b3e-0000-4000-8000-000000000000")
+            .replace("{name}", "style.css")
+            .replace("{code}", "aadsts120008");
         for method in route.methods {
             let mut stranger = site.browser();
             let answer = if *method == "POST" {
@@ -49,7 +52,8 @@ async fn every_route_refuses_a_stranger_or_stands_in_the_list_of_public_ones() -
 async fn the_table_of_routes_names_every_method_that_is_answered() -> Tested {
     let site = Site::new().await?;
     for route in routes() {
-        let path = route.path.replace("{id}", "x").replace("{name}", "style.css");
+        let path =
+            route.path.replace("{id}", "x").replace("{name}", "style.css").replace("{code}", "aadsts120008");
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
             let mut browser = site.browser();
             let request = browser.request(method, &path).body(Body::empty())?;

@@ -9,6 +9,7 @@ mod guards;
 mod live;
 mod pages;
 mod passwords;
+mod reference;
 mod site;
 
 /// What a test returns.
