@@ -33,6 +33,16 @@ need_packages() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${rest[@]}" >&2
 }
 
+# COMMAND:PACKAGE...: installs the packages whose commands are missing.
+need_commands() {
+  local pair missing=()
+  for pair in "$@"; do command -v "${pair%:*}" >/dev/null || missing+=("${pair#*:}"); done
+  [ ${#missing[@]} -gt 0 ] || { say "all there"; return; }
+  [ "$(id -u)" = 0 ] || stop "these packages are missing and only root can install them: ${missing[*]}" "run it as root, or: apt-get install ${missing[*]}"
+  apt-get update -q >&2
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
+}
+
 need_cargo() {
   [ -x "$HOME/.cargo/bin/cargo" ] && PATH=$HOME/.cargo/bin:$PATH
   command -v cargo >/dev/null || stop "there is no Rust here" "install Rust 1.95 or later, then run this again"
