@@ -25,7 +25,7 @@ has_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" =
 packages_for() { # 424 | host | all
   local always="ldap-utils krb5-user openssl util-linux" root="debootstrap debian-archive-keyring"
   local host="samba samba-ad-dc samba-ad-provision winbind ldb-tools python3-samba libsasl2-modules-gssapi-mit"
-  case $1 in 424) echo "$always $root";; host) echo "$always $host";; *) echo "$always $root $host";; esac
+  case $1 in 424) echo "$always $root";; host) echo "$always $host";; *) echo "$always $root $host libfaketime";; esac   # libfaketime: lab/break dc.clock_skew
 }
 
 need_packages() { # need_packages 424|host: says in one sentence what is missing, and how to get it

@@ -66,11 +66,7 @@ fn gateway(random: &mut Random) -> String {
 }
 
 fn sign_in(random: &mut Random) -> String {
-    let code = if random.below(100_000) < FAILURES {
-        [50_126, 50_053, 53_003][random.below(3)]
-    } else {
-        0
-    };
+    let code = if random.below(100_000) < FAILURES { [50_126, 50_053, 53_003][random.below(3)] } else { 0 };
     let (id, user, app, correlation) = (guid(random), guid(random), guid(random), guid(random));
     format!(
         "{{\"id\":\"{id}\",\"createdDateTime\":\"2026-03-02T04:05:06.1234567Z\",\"userDisplayName\":\"Ada Devries\",\"userPrincipalName\":\"ada{}@example.org\",\"userId\":\"{user}\",\"appId\":\"{app}\",\
@@ -100,9 +96,9 @@ fn input(
     while part.len() < 32 << 20 {
         let text = record(&mut random);
         if wide {
-            part.extend(text.encode_utf16().flat_map(u16::to_le_bytes))
+            part.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
         } else {
-            part.extend(text.bytes())
+            part.extend(text.bytes());
         }
     }
     let mut file = BufWriter::new(File::create(&path)?);
@@ -209,6 +205,7 @@ fn bar(name: &str, value: f64, least: f64, unit: &str) -> bool {
     holds
 }
 
+#[expect(clippy::too_many_lines, reason = "one run, top to bottom")]
 fn main() -> Result<()> {
     let number = |name: &str, otherwise: u64| {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -280,24 +277,24 @@ fn main() -> Result<()> {
     }
 
     println!("\nfigures");
-    let speed = Contender::gigabytes_a_second;
+    let rate = Contender::gigabytes_a_second;
     let mut good = true;
     let [keyback, literal, read, fifteen] = &gateway_race;
-    good &= bar("gateway log over rg's literal", speed(keyback) / speed(literal), 0.8, "times");
-    println!("         (over the same without mapping the file: {:.2} times)", speed(keyback) / speed(read));
-    good &= bar("gateway log over rg's fifteen patterns", speed(keyback) / speed(fifteen), 5.0, "times");
+    good &= bar("gateway log over rg's literal", rate(keyback) / rate(literal), 0.8, "times");
+    println!("         (over the same without mapping the file: {:.2} times)", rate(keyback) / rate(read));
+    good &= bar("gateway log over rg's fifteen patterns", rate(keyback) / rate(fifteen), 5.0, "times");
     let [keyback, bare, plain, jq] = &sign_in_race;
-    good &= bar("sign-ins over rg's bare numbers", speed(keyback) / speed(bare), 2.0, "times");
-    good &= bar("sign-ins over jq", speed(keyback) / speed(jq), 30.0, "times");
+    good &= bar("sign-ins over rg's bare numbers", rate(keyback) / rate(bare), 2.0, "times");
+    good &= bar("sign-ins over jq", rate(keyback) / rate(jq), 30.0, "times");
     // The bar of 2 GB/s was set where rg's plain literal search reaches 10.
     good &= bar(
         "sign-ins, at a machine of this speed",
-        speed(keyback),
-        2.0 * (speed(plain) / 10.0).min(1.0),
+        rate(keyback),
+        2.0 * (rate(plain) / 10.0).min(1.0),
         "GB/s",
     );
     let [keyback, rg] = &wide_race;
-    good &= bar("UTF-16 over rg", speed(keyback) / speed(rg), 1.5, "times");
+    good &= bar("UTF-16 over rg", rate(keyback) / rate(rg), 1.5, "times");
     let peak = [&gateway_race[0], &sign_in_race[0], &wide_race[0]]
         .map(|it| it.peak_kib)
         .into_iter()

@@ -13,6 +13,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Which Samba.
@@ -121,6 +122,61 @@ pub struct Lab {
     private: Option<PathBuf>,
 }
 
+/// Whom a breakage hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hits {
+    /// One user.
+    User,
+    /// Everybody, or everybody below an OU.
+    Domain,
+}
+
+/// A line of `lab/break --list`.
+#[derive(Debug, Clone)]
+pub struct Breakage {
+    /// Cause id, with `:variant` if it is one.
+    pub cause: String,
+    /// `None`: the lab cannot show it.
+    pub hits: Option<Hits>,
+    /// True where Samba 4.17 accepts the reset all the same.
+    pub only_4_24: bool,
+}
+
+/// A breakage in force; mended when it goes.
+#[derive(Debug)]
+pub struct Broken<'a> {
+    lab: &'a Lab,
+    cause: String,
+    user: Option<String>,
+    /// A password that is refused for this cause, where not all are.
+    pub password: Option<String>,
+    mended: bool,
+}
+
+impl Broken<'_> {
+    /// Puts everything back, and fails if something is not as it was.
+    pub fn mend(mut self) -> Result<()> {
+        self.mended = true;
+        self.undo()
+    }
+
+    fn undo(&self) -> Result<()> {
+        let mut command = Command::new(project().join("lab/mend"));
+        command.args(["--dir", self.lab.env("AD_DIR"), &self.cause]).args(&self.user);
+        let (good, _, err) = run(&mut command, "")?;
+        ensure!(good, "{err}");
+        Ok(())
+    }
+}
+
+impl Drop for Broken<'_> {
+    fn drop(&mut self) {
+        if !self.mended {
+            let _ = self.undo();
+        }
+    }
+}
+
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -139,6 +195,11 @@ fn run(command: &mut Command, input: &str) -> Result<(bool, String, String)> {
     let output = child.wait_with_output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok((output.status.success(), text(&output.stdout), text(&output.stderr)))
+}
+
+fn password_line(password: &str) -> String {
+    let quoted: Vec<u8> = format!("\"{password}\"").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    format!("unicodePwd:: {}", STANDARD.encode(quoted))
 }
 
 /// A loopback address of this process's own, on which nothing listens.
@@ -255,6 +316,20 @@ impl Lab {
         Ok(rejected)
     }
 
+    /// Resets a password, with the policy hints control if wanted.
+    pub fn reset(
+        &self,
+        account: Account<'_>,
+        dn: &str,
+        password: &str,
+        hints: bool,
+    ) -> Result<Option<Rejected>> {
+        let control = if hints { "control: 1.2.840.113556.1.4.2239 true:: MAMCAQE=\n" } else { "" };
+        let line = password_line(password);
+        let ldif = format!("dn: {dn}\n{control}changetype: modify\nreplace: unicodePwd\n{line}\n");
+        Ok(self.try_modify(account, &ldif)?.pop())
+    }
+
     /// Searches; `options` are further ones of `ldapsearch`, the filter and attributes last.
     pub fn search(&self, account: Account<'_>, base: &str, options: &[&str]) -> Result<Vec<Found>> {
         let mut command = self.tool("ldapsearch", account);
@@ -293,12 +368,11 @@ impl Lab {
         let domain = self.env("AD_REALM").to_lowercase();
         let dn = format!("CN={sam},{ou},{}", self.base_dn());
         let (upn, mail) = (format!("{sam}@{domain}"), format!("{sam}@{domain}"));
-        let quoted: Vec<u8> = format!("\"{password}\"").encode_utf16().flat_map(u16::to_le_bytes).collect();
         let mail_line = if more.contains("mail:") { String::new() } else { format!("mail: {mail}\n") };
         let ldif = format!(
             "dn: {dn}\nchangetype: add\nobjectClass: user\nsAMAccountName: {sam}\nuserPrincipalName: {upn}\n{mail_line}\
-             userAccountControl: 512\nunicodePwd:: {}\n{more}",
-            STANDARD.encode(quoted)
+             userAccountControl: 512\n{}\n{more}",
+            password_line(password)
         );
         self.modify(&ldif)?;
         let guid = self.attribute_bytes(&dn, "objectGUID")?.context("no objectGUID")?;
@@ -387,6 +461,45 @@ impl Lab {
         let (good, _, err) = run(Command::new("kill").arg(signal).args(self.processes()?), "")?;
         ensure!(good, "kill: {err}");
         Ok(())
+    }
+
+    /// Every cause, as `lab/break --list` has it.
+    pub fn breakages() -> Result<Vec<Breakage>> {
+        let (good, out, err) = run(Command::new(project().join("lab/break")).arg("--list"), "")?;
+        ensure!(good, "lab/break --list: {err}");
+        let row = |line: &str| {
+            let mut words = line.split_whitespace();
+            let cause = words.next()?.to_owned();
+            let (hits, shows_on) = (words.next()?, words.next()?);
+            let hits = match hits {
+                "user" => Some(Hits::User),
+                "domain" => Some(Hits::Domain),
+                _ => None,
+            };
+            Some(Breakage { cause, hits, only_4_24: shows_on == "4.24" })
+        };
+        out.lines().map(|line| row(line).with_context(|| format!("lab/break --list: {line}"))).collect()
+    }
+
+    /// Makes resets fail for this cause until the guard goes. What hits the whole domain needs a DC of the test's own.
+    pub fn break_(&self, cause: &str, user: Option<&TestUser>) -> Result<Broken<'_>> {
+        static LISTED: OnceLock<Vec<Breakage>> = OnceLock::new();
+        if LISTED.get().is_none() {
+            let _ = LISTED.set(Self::breakages()?);
+        }
+        let known = LISTED.get().and_then(|all| all.iter().find(|breakage| breakage.cause == cause));
+        let hits = known.with_context(|| format!("there is no cause {cause}"))?.hits;
+        ensure!(
+            hits == Some(Hits::User) || self.private.is_some(),
+            "a shared DC is not to be disturbed: {cause}"
+        );
+        let user = user.map(|user| user.sam.clone());
+        let mut command = Command::new(project().join("lab/break"));
+        command.args(["--dir", self.env("AD_DIR"), cause]).args(&user);
+        let (good, out, err) = run(&mut command, "")?;
+        ensure!(good, "{err}");
+        let password = read_env(&out).remove("BREAK_PASSWORD");
+        Ok(Broken { lab: self, cause: cause.to_owned(), user, password, mended: false })
     }
 
     /// From now on it accepts connections and answers nothing.
