@@ -25,8 +25,25 @@ impl Lines {
     }
 
     pub(super) fn feed(&mut self, block: &[u8], found: &mut Sink<'_>, notes: &mut Vec<String>) {
-        self.buffer.extend_from_slice(block);
-        self.work(false, found, notes);
+        let mut from = 0;
+        if !self.buffer.is_empty() {
+            // What was left over is finished with the beginning of the block; the rest is read where it lies.
+            let begin = block.len().min(LOOK_BACK);
+            self.buffer.extend_from_slice(&block[..begin]);
+            self.work(false, found, notes);
+            if begin == block.len() {
+                return;
+            }
+            let Some(left) = begin.checked_sub(self.buffer.len()) else {
+                self.buffer.extend_from_slice(&block[begin..]);
+                return self.work(false, found, notes);
+            };
+            self.buffer.clear();
+            from = left;
+        }
+        let rest = &block[from..];
+        let done = self.search(rest, false, found, notes);
+        self.buffer.extend_from_slice(&rest[done..]);
     }
 
     pub(super) fn finish(&mut self, found: &mut Sink<'_>, notes: &mut Vec<String>) {
@@ -35,30 +52,38 @@ impl Lines {
     }
 
     fn work(&mut self, last: bool, found: &mut Sink<'_>, notes: &mut Vec<String>) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let done = self.search(&buffer, last, found, notes);
+        buffer.drain(..done);
+        self.buffer = buffer;
+    }
+
+    /// Reads whole statements from the beginning of a line on; how many bytes are done with.
+    fn search(&mut self, bytes: &[u8], last: bool, found: &mut Sink<'_>, notes: &mut Vec<String>) -> usize {
         // Only whole lines are read; what follows the last line break waits.
-        let whole = match memchr::memrchr(b'\n', &self.buffer) {
-            _ if last => self.buffer.len(),
+        let whole = match memchr::memrchr(b'\n', bytes) {
+            _ if last => bytes.len(),
             Some(at) => at + 1,
-            None if self.buffer.len() > LONGEST_RECORD => self.cut_here(notes),
-            None => return,
+            None if bytes.len() > LONGEST_RECORD => self.cut_here(bytes, notes),
+            None => return 0,
         };
         let mut counted = (0, self.passed);
         let mut from = self.searched;
         let mut keep = None;
-        while let Some(hit) = anchors::find(&self.buffer[..whole], from) {
-            let begin = statement_begin(&self.buffer[..whole], hit);
-            let end = statement_end(&self.buffer[..whole], hit);
+        while let Some(hit) = anchors::find(&bytes[..whole], from) {
+            let begin = statement_begin(&bytes[..whole], hit);
+            let end = statement_end(&bytes[..whole], hit);
             let long = end - begin > LONGEST_RECORD;
             if end == whole && !last && !long {
                 keep = Some(begin); // its next lines may be on their way
                 break;
             }
-            counted.1 += memchr::memchr_iter(b'\n', &self.buffer[counted.0..begin]).count() as u64;
+            counted.1 += memchr::memchr_iter(b'\n', &bytes[counted.0..begin]).count() as u64;
             counted.0 = begin;
             let part = if long {
-                &self.buffer[hit.saturating_sub(1024).max(begin)..end.min(hit + LONGEST_RECORD)]
+                &bytes[hit.saturating_sub(1024).max(begin)..end.min(hit + LONGEST_RECORD)]
             } else {
-                &self.buffer[begin..end]
+                &bytes[begin..end]
             };
             read(part, Place { record: counted.1 + 1, line: counted.1 + 1 }, found);
             from = end;
@@ -66,25 +91,23 @@ impl Lines {
         let done = match keep {
             Some(begin) => begin,
             // The statement that the last line belongs to may go on, and a hit in what follows needs its beginning.
-            None if !last => {
-                statement_begin(&self.buffer[..whole], whole.saturating_sub(1)).max(from.min(whole))
-            }
+            None if !last => statement_begin(&bytes[..whole], whole.saturating_sub(1)).max(from.min(whole)),
             None => whole,
         };
-        self.passed = counted.1
-            + memchr::memchr_iter(b'\n', &self.buffer[counted.0..done.max(counted.0)]).count() as u64;
+        self.passed =
+            counted.1 + memchr::memchr_iter(b'\n', &bytes[counted.0..done.max(counted.0)]).count() as u64;
         self.searched = if keep.is_some() { 0 } else { whole - done };
-        self.buffer.drain(..done);
+        done
     }
 
     /// A line that is too long is cut where no anchor can be torn apart.
-    fn cut_here(&mut self, notes: &mut Vec<String>) -> usize {
+    fn cut_here(&mut self, bytes: &[u8], notes: &mut Vec<String>) -> usize {
         if !self.cut {
             notes.push("a line is longer than 1 MiB and was read in parts".to_owned());
             self.cut = true;
         }
-        let at = self.buffer.len() - 64 * anchors::LOOKS_AHEAD;
-        memchr::memrchr3(b' ', b',', b'}', &self.buffer[..at]).map_or(at, |blank| blank + 1)
+        let at = bytes.len() - 64 * anchors::LOOKS_AHEAD;
+        memchr::memrchr3(b' ', b',', b'}', &bytes[..at]).map_or(at, |blank| blank + 1)
     }
 }
 

@@ -36,19 +36,19 @@ pub fn write(folder: &Path, base_url: Option<&str>) -> Result<ExitCode, Trouble>
         for entry in entries {
             let slug = slug(entry);
             put(folder, &format!("{slug}.html"), &page(entry_page(&place, entry))?)?;
-            put(folder, &format!("{slug}.json"), &serde_json::json!([entry]).to_string())?;
+            put(folder, &format!("{slug}.json"), serde_json::json!([entry]).to_string())?;
             names.push(format!("{slug}.html"));
         }
     }
     let nothing = keyback_codes::explain::Found { query: String::new(), entries: Vec::new(), guess: None };
     put(folder, "404.html", &page(missing_page(&place, &nothing))?)?;
-    put(folder, "search.json", &search_index(&place))?;
+    put(folder, "search.json", search_index(&place))?;
     for asset in ["reference.css", "reference.js", "favicon.svg"] {
         put(folder, asset, asset_bytes(asset).unwrap_or_default())?;
     }
     if let Some(base) = &base_url {
-        put(folder, "sitemap.xml", &sitemap(base, &names))?;
-        put(folder, "robots.txt", &format!("User-agent: *\nAllow: /\nSitemap: {base}sitemap.xml\n"))?;
+        put(folder, "sitemap.xml", sitemap(base, &names))?;
+        put(folder, "robots.txt", format!("User-agent: *\nAllow: /\nSitemap: {base}sitemap.xml\n"))?;
     }
     output::note(&format!("keyback: {} pages in {}", names.len(), folder.display()));
     if base_url.is_none() {
