@@ -117,3 +117,19 @@ browser_test() {
   mkdir -p "$KEYBACK_ARTIFACTS"
   node --test --test-timeout=180000 tests/browser/
 }
+
+# Every fuzz target for some seconds, on the stable compiler, from the samples.
+fuzz_all() { # SECONDS
+  local target sample seed
+  mkdir -p fuzz/corpus/{scan,explain,descriptor,sddl}
+  for sample in crates/codes/tests/samples/*; do
+    { printf '\1'; head -c 20000 "$sample"; } >"fuzz/corpus/scan/${sample##*/}"
+    head -c 2000 "$sample" >"fuzz/corpus/explain/${sample##*/}"
+  done
+  printf 'O:BAG:BAD:PAI(OA;CIIO;CR;00299570-246d-11d0-a768-00aa006e0529;bf967aba-0de6-11d0-a285-00aa003049e2;S-1-5-21-1-2-3-1104)' >fuzz/corpus/sddl/one
+  seed=${KEYBACK_FUZZ_SEED:-$((RANDOM + 1))}; say "seed $seed"
+  for target in scan explain descriptor sddl; do
+    (cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run -s none "$target" -- -max_total_time="$1" -seed="$seed" -max_len=40000 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 2>&1 |
+      { grep -E "^(stat::number_of_executed_units|SUMMARY|thread .* panicked|.*panicked at|artifact_prefix|error)" || true; }; exit "${PIPESTATUS[0]}")
+  done
+}
