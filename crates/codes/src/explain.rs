@@ -4,7 +4,8 @@ mod text;
 
 pub use text::explain_text;
 
-use crate::catalogue::Entry;
+use crate::catalogue::{Entry, Relation};
+use serde_json::{Value, json};
 
 /// When one spelling fits several families, in this order: what people ask about most comes first.
 const FIRST: [&str; 10] = [
@@ -46,6 +47,42 @@ impl Found {
     /// True where the catalogue had nothing.
     pub fn is_unknown(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The shape of `keyback explain --json`, and how each answer was found: `query`, and `guess` where the catalogue
+    /// does not know it.
+    pub fn answers(&self) -> Vec<Value> {
+        let answer = |entry: &&Entry| {
+            let mut value = json!(entry);
+            value["query"] = json!(self.query);
+            value["guess"] = json!(false);
+            value
+        };
+        let Some(guess) = &self.guess else { return self.entries.iter().map(answer).collect() };
+        let near = guess
+            .near
+            .iter()
+            .map(|near| json!({ "code": near.address(), "relation": Relation::ConfusedWith }));
+        vec![json!({
+            "query": self.query,
+            "guess": true,
+            "family": guess.family,
+            "code": self.query,
+            "name": null,
+            "title": "Not in the catalogue",
+            "meaning": guess.why,
+            "severity": null,
+            "severity_reason": "Nothing is known about it.",
+            "category": null,
+            "retry": null,
+            "actor": null,
+            "causes": [],
+            "fixes": [],
+            "related": near.collect::<Vec<_>>(),
+            "statements": [],
+            "name_only": false,
+            "documented": false,
+        })]
     }
 }
 
