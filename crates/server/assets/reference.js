@@ -67,8 +67,11 @@
     const entries = await load();
     if (field.value.trim().toLowerCase() !== query) return;
     const words = spelled(query).split(/\s+/).filter(Boolean);
+    // 1325 and -2147016552 are Win32 codes and HRESULTs in decimal.
+    const hex = /^-?\d{4,10}$/.test(query) ? (Number(query) >>> 0).toString(16).padStart(8, "0") : null;
+    const fits = (it) => words.every((word) => it.words.includes(word)) || (hex && it.words.includes(`0x${hex}`));
     const hits = entries
-      .filter((it) => asked.every((select) => it[select.name] === select.value) && words.every((word) => it.words.includes(word)))
+      .filter((it) => asked.every((select) => it[select.name] === select.value) && fits(it))
       .map((it) => [rank(it, spelled(query)), it])
       .sort(([left], [right]) => left - right);
     const box = make("div", "", { className: "card" });
