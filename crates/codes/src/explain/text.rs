@@ -305,7 +305,7 @@ fn named(word: &str) -> Option<Found> {
     let found = explain_code(word);
     // `LdapErr` says which part of the server speaks; the codes beside it say what happened.
     let tells = |entry: &&Entry| !matches!(entry.family, "ad-class" | "dsid");
-    found.entries.first().is_some_and(|entry| tells(entry)).then_some(found)
+    found.entries.first().is_some_and(tells).then_some(found)
 }
 
 #[cfg(test)]

@@ -241,11 +241,14 @@ pub fn missing_page(place: &Place, found: &Found) -> Result<String, askama::Erro
     let filter = Filter { query: found.query.clone(), ..Filter::default() };
     let page = match &found.guess {
         Some(guess) => {
-            let family =
-                guess.family.map(|family| format!(" A guess: {}.", family_name(family))).unwrap_or_default();
-            let near = if guess.near.is_empty() { "" } else { " These come nearest:" };
+            let guess_at = match guess.family {
+                Some(family) if guess.near.is_empty() => format!(" A guess: {}.", family_name(family)),
+                Some(family) => format!(" A guess: {}. These come nearest:", family_name(family)),
+                None if guess.near.is_empty() => String::new(),
+                None => " A guess from its letters:".to_owned(),
+            };
             ListPage {
-                guess: Some(format!("{}{family}{near}", guess.why)),
+                guess: Some(format!("{}{guess_at}", guess.why)),
                 families: if guess.near.is_empty() { families() } else { Vec::new() },
                 filter,
                 ..plain(place, "Not in the catalogue", &guess.near)
