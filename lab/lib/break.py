@@ -25,7 +25,6 @@ RESET, CHANGE = "00299570-246d-11d0-a768-00aa006e0529", "ab721a53-1e2f-11d0-9819
 LOCKOUT_TIME, PWD_LAST_SET = "28630ebf-41d5-11d1-a9c1-0000f80367c1", "bf967a0a-0de6-11d0-a285-00aa003049e2"
 SECRETS = ["unicodePwd", "dBCSPwd", "ntPwdHistory", "lmPwdHistory", "supplementalCredentials"]
 BYPASS_PASSWORD_HASH = "local_oid:1.3.6.1.4.1.7165.4.3.12:0"
-SKIP_DUPLICATES_CHECK = "local_oid:1.3.6.1.4.1.7165.4.3.28:0"
 WHOLE_SD = "sd_flags:1:15"
 CHECK_PASSWORD = """#!/bin/sh
 # Samba's `check password script`, in place of a password filter: the rules are in the file beside it, "RULE NAME" a line.
@@ -69,6 +68,7 @@ class World:
         import ldb
         self.ldb, self.any_pwd_last_set = ldb, ANY_PWD_LAST_SET
         self.dir, self.ip, self.samba, self.connector_upn = args.dir, args.ip, args.samba, args.connector
+        self.purged, self.remove_raw = [], []
         self.mark = f"keyback-lab:{args.mark} "
         self.records = self.dir + "/breaks"
         os.makedirs(self.records, mode=0o700, exist_ok=True)
@@ -195,21 +195,45 @@ class World:
         now = [bytes(v) for v in self.read(guid, [attribute]).get(attribute, [])]
         if now == values:
             return
+        if attribute == "lockoutTime" and not values:   # Samba lets nobody take it away again, only set it to 0
+            self.modify(guid, {attribute: "0"})
+            self.remove_raw.append((guid, attribute))
+            return
         controls = {"nTSecurityDescriptor": [WHOLE_SD], "pwdLastSet": [self.any_pwd_last_set]}.get(attribute, ["relax:0"])
         self.modify(guid, {attribute: values}, controls=controls + ["show_recycled:1"])
 
-    def purge(self, dn):
-        """Deletes an object and its tombstone, as if it had never been."""
-        guid = self.guid(dn)
-        self.db.delete(dn)
-        self.db.delete(f"<GUID={guid}>", controls=["relax:0", "show_recycled:1"])
+    def transaction(self, work):
+        self.db.transaction_start()
+        try:
+            work()
+        except BaseException:
+            self.db.transaction_cancel()
+            raise
+        self.db.transaction_commit()
+
+    def finish(self):
+        """What must wait for the end of the transaction."""
+        purged = [self.guid(dn) for dn in self.purged if self.exists(dn)]
+        # descriptors are passed on at the end of a transaction, to objects that must still be there
+        for controls in ([], ["relax:0", "show_recycled:1"]):   # the object, then its tombstone: as if it had never been
+            self.transaction(lambda controls=controls: [self.db.delete(f"<GUID={guid}>", controls=controls) for guid in purged])
+        for guid, attribute in self.remove_raw:
+            self.replace_raw(guid, attribute, [])
+        self.purged, self.remove_raw = [], []
+
+    def replace_raw(self, target, attribute, value):
+        """Below Samba's modules and their rules, in the file of the domain's partition. Not inside a transaction."""
+        raw = self.ldb.Ldb(f"{self.dir}/private/sam.ldb.d/{self.base.upper()}.ldb")
+        message = self.ldb.Message(self.ldb.Dn(raw, target if "=" in target else self.dn(target)))
+        message[attribute] = self.ldb.MessageElement(value, self.ldb.FLAG_MOD_REPLACE, attribute)
+        raw.modify(message)
 
 
 class Record:
     """What a breakage must put back, written down before each change."""
 
     def __init__(self, world, cause, user, path=None, state=None):
-        self.world, self.cause, self.user, self.path = world, cause, user, path
+        self.world, self.cause, self.user, self.path, self.later = world, cause, user, path, []
         self.state = state or {"cause": cause, "user": user, "name": None, "steps": [], "touches": [], "says": {}}
 
     @property
@@ -300,14 +324,8 @@ def write_file(path, content, mode):
 def undo(world, record):
     """Puts everything back. Returns what differs from before, in words."""
     after = []
-    world.db.transaction_start()
-    try:
-        for step in reversed(record.steps):
-            undo_step(world, step, after)
-        world.db.transaction_commit()
-    except BaseException:
-        world.db.transaction_cancel()
-        raise
+    world.transaction(lambda: [undo_step(world, step, after) for step in reversed(record.steps)])
+    world.finish()
     for action in dict.fromkeys(after):
         action()
     differs, seen = [], set()
@@ -339,8 +357,7 @@ def undo_step(world, step, after):
     elif do == "moved":
         world.db.rename(world.dn(step["guid"]), step["dn"])
     elif do == "created":
-        if world.exists(step["dn"]):
-            world.purge(step["dn"])
+        world.purged.append(step["dn"])
     elif do == "member":
         group, member = world.dn(step["group"]), world.dn(step["member"])
         if member in [str(m) for m in world.read(step["group"], ["member"]).get("member", [])]:
@@ -375,8 +392,9 @@ def undelete(world, step):
             world.restore(guid, attribute, unb64(step["values"][attribute]))
     for attribute in step["absent"]:
         world.restore(guid, attribute, [])
-    for group in step["groups"]:
-        world.seeder.modify(group, {"member": step["dn"]}, flag=world.ldb.FLAG_MOD_ADD)
+    for attribute, guids in step["links"].items():
+        for holder in guids:
+            world.seeder.modify(world.dn(holder), {attribute: step["dn"]}, flag=world.ldb.FLAG_MOD_ADD)
 
 
 # --- the breakages: each takes a Record, whose world and user (a GUID) say where
@@ -579,7 +597,7 @@ def password_script(rule, password):
         with open(conf, encoding="utf-8") as text:
             lines = text.read()
         record.file(conf, lines if script in lines else lines.replace("[global]\n", f"[global]\n\tcheck password script = {script}\n", 1))
-        world.restart()
+        record.later.append(world.restart)
         record.says(PASSWORD=password.format(sam=sam(record).capitalize()))
     return do
 
@@ -618,7 +636,8 @@ def out_of_scope(record):
 
 # a tombstone keeps none of these, and coming back sets them anew
 NOT_WRITTEN = {"objectGUID", "objectSid", "objectClass", "objectCategory", "distinguishedName", "cn", "name", "instanceType", "whenCreated", "whenChanged",
-               "uSNCreated", "uSNChanged", "replPropertyMetaData", "memberOf", "dn", "sAMAccountType", "primaryGroupID"}
+               "uSNCreated", "uSNChanged", "replPropertyMetaData", "dn", "sAMAccountType", "primaryGroupID"}
+LINKS = {"memberOf": "member", "msDS-PSOApplied": "msDS-PSOAppliesTo"}   # kept on the other side
 COMES_BACK = ["lastKnownParent", "isRecycled", "adminCount", "operatorCount", "accountExpires", "logonHours", "lmPwdHistory", "ntPwdHistory",
               "badPwdCount", "badPasswordTime", "lastLogon", "lastLogoff", "logonCount", "codePage", "countryCode"]
 
@@ -626,23 +645,26 @@ COMES_BACK = ["lastKnownParent", "isRecycled", "adminCount", "operatorCount", "a
 def delete(record):
     world = record.world
     found = world.read(record.user, ["*", "nTSecurityDescriptor"] + SECRETS)
-    values = {a: b64(found[a]) for a in found.keys() if a not in NOT_WRITTEN}
-    record.note(record.user, do="deleted", guid=record.user, dn=str(found.dn), values=values,
-                absent=[a for a in COMES_BACK if a not in values and a not in SECRETS], groups=[str(g) for g in found.get("memberOf", [])])
-    record.state["touches"].extend(world.guid(str(g)) for g in found.get("memberOf", []))
+    links = {forward: [world.guid(str(dn)) for dn in found.get(back, [])] for back, forward in LINKS.items()}
+    values = {a: b64(found[a]) for a in found.keys() if a not in NOT_WRITTEN and world.db.get_linkId_from_lDAPDisplayName(a) % 2 == 0}
+    record.note(record.user, do="deleted", guid=record.user, dn=str(found.dn), values=values, links=links,
+                absent=[a for a in COMES_BACK if a not in values and a not in SECRETS])
+    record.state["touches"].extend(guid for guids in links.values() for guid in guids)
     world.db.delete(str(found.dn))
 
 
-def twin(record, values, controls=None):
+def twin(record, values):
     """A second user beside USER, with something that only one may have."""
     world, name = record.world, "twin-" + sam(record)
     dn = f"CN={name},{parent_of(world.dn(record.user))}"
     if world.exists(dn):
-        record.set(dn, values, controls)
+        record.set(dn, values)
     else:
         record.state["touches"].append(record.user)
         record.create(dn, objectClass="user", sAMAccountName=name[:20], userAccountControl="514")
-        world.modify(dn, values, controls)
+        if values:
+            world.modify(dn, values)
+    return dn
 
 
 def duplicate_anchor(record):
@@ -659,7 +681,8 @@ def duplicate_proxy(record):
 
 def duplicate_upn(record):
     upn = record.world.value(record.user, "userPrincipalName")
-    twin(record, {"userPrincipalName": upn}, controls=[SKIP_DUPLICATES_CHECK])
+    dn = twin(record, {})
+    record.later.append(lambda: record.world.replace_raw(dn, "userPrincipalName", upn))
 
 
 def duplicate_upn_mail(record):
@@ -699,12 +722,12 @@ def connector_expired(record):
 def stopped(record):
     record.restarts()
     record.file(record.world.records + "/down", "")
-    record.world.stop()
+    record.later.append(record.world.stop)
 
 
 def frozen(record):
     record.note("dc", do="continue")
-    record.world.signal(signal.SIGSTOP)
+    record.later.append(lambda: record.world.signal(signal.SIGSTOP))
 
 
 def certificate(expired=False, name=None, other_ca=False):
@@ -741,7 +764,7 @@ def certificate(expired=False, name=None, other_ca=False):
             with open(f"{work}/{part}", "rb") as new:
                 record.file(f"{tls}/{part}", new.read(), mode)
         shutil.rmtree(work)
-        world.restart()
+        record.later.append(world.restart)
     return do
 
 
@@ -750,15 +773,7 @@ def clock_skew(record):
         raise Plain("this needs Debian's package libfaketime: apt-get install --no-install-recommends libfaketime")
     record.restarts()
     record.file(record.world.records + "/faketime", "+10m")
-    record.world.restart()
-
-
-def read_only(record):
-    world = record.world
-    service = world.db.get_dsServiceName()
-    record.restarts()
-    record.set(str(service), {"objectCategory": "CN=NTDS-DSA-RO,CN=Schema,CN=Configuration," + world.base}, controls=["relax:0"])
-    record.state["restart"] = True
+    record.later.append(record.world.restart)
 
 
 def table():
@@ -816,7 +831,7 @@ def table():
         "dc.tls_expired": ("domain", "both", "the certificate expired yesterday (restarts the DC)", certificate(expired=True)),
         "dc.tls_name_mismatch": ("domain", "both", "the certificate is for other.example (restarts the DC)", certificate(name="other.example")),
         "dc.clock_skew": ("domain", "both", "the DC's clock is ten minutes ahead, by libfaketime (restarts the DC)", clock_skew),
-        "dc.read_only": ("domain", "both", "the DC takes itself for a read-only one (objectCategory of its NTDS Settings; restarts the DC)", read_only),
+        "dc.read_only": ("a second DC, not a state of this one: lab/up --join DIR --rodc --dir DIR2 --ip IP2 --host NAME2 starts a read-only one",),
         **{cause: (own + how,) for cause, how in {
             "agent.offline": "stop the agent", "agent.heartbeat_stale": "freeze the agent", "relay.unreachable": "stop the relay",
             "writeback.disabled": "switch it off in the configuration", "sync.stopped": "stop the agent", "sync.error": "break connector.bind_failed and run a cycle",
@@ -846,16 +861,13 @@ def make(world, cause, user):
     number = max([int(os.path.basename(r.path)[:4]) for r in records_of(world)], default=0) + 1
     record = Record(world, cause, user, f"{world.records}/{number:04}.json")
     record.state["name"] = sam(record) if user else None
-    world.db.transaction_start()
+    if user:
+        record.keep(user, "nTSecurityDescriptor")
     try:
-        if user:
-            record.keep(user, "nTSecurityDescriptor")
-        table()[cause][3](record)
-        world.db.transaction_commit()
-        if record.state.get("restart"):
-            world.restart()
+        world.transaction(lambda: table()[cause][3](record))
+        for action in record.later:
+            action()
     except BaseException:
-        world.db.transaction_cancel()
         for step in reversed(record.steps):
             if step["do"] == "file":
                 undo_step(world, step, [])
