@@ -29,6 +29,7 @@ pub use error::{DirectoryError, FindError, Step};
 pub use find::User;
 pub use probe::{DcReport, StepReport};
 pub use settle::Settled;
+pub use policy::{AdInterval, Applies, Policy, Rule};
 pub use sid::{NotASid, Sid};
 pub use time::FileTime;
 pub use tls::Certificate;
