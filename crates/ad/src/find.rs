@@ -176,10 +176,7 @@ pub(crate) enum Form<'a> {
     /// Search the users for this.
     Filter(LdapFilter),
     /// A sAMAccountName of this domain, by its DNS or its NetBIOS name.
-    Qualified {
-        domain: &'a str,
-        account: &'a str,
-    },
+    Qualified { domain: &'a str, account: &'a str },
 }
 
 /// What `name` may be, where users are looked for below `base`.
@@ -265,8 +262,8 @@ impl Inner {
     /// The NetBIOS name of the domain. Read once; empty where the domain does not show it.
     async fn netbios_name(&self, dc: &Dc) -> Result<&str, DirectoryError> {
         let read = async || {
-            let answer = self
-                .read_with(dc, |facts| netbios_search(&facts.base, facts.configuration.as_deref()));
+            let answer =
+                self.read_with(dc, |facts| netbios_search(&facts.base, facts.configuration.as_deref()));
             let answer = answer.await?;
             let name = answer.entries.first().and_then(|entry| entry.text("nETBIOSName"));
             Ok::<_, DirectoryError>(name.unwrap_or_default().to_owned())
@@ -276,7 +273,8 @@ impl Inner {
 
     async fn search_users(&self, dc: &Dc, filter: LdapFilter) -> Result<Vec<(ObjectGuid, Dn)>, FindError> {
         let base = self.base(dc).await?;
-        let op = search(base.as_str(), LdapSearchScope::Subtree, people(filter), CANDIDATES, &[attr::OBJECT_GUID]);
+        let op =
+            search(base.as_str(), LdapSearchScope::Subtree, people(filter), CANDIDATES, &[attr::OBJECT_GUID]);
         let answer = self.read(dc, op).await?;
         match answer.reply.result {
             // 4: more than the size limit, so several in any case.
