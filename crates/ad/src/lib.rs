@@ -33,6 +33,7 @@ pub use examine::{
 pub use find::User;
 pub use policy::{AdInterval, Applies, Policy, Rule};
 pub use probe::{DcReport, StepReport};
+pub use reply::{named_cause, read_reply};
 pub use settle::Settled;
 pub use sid::{NotASid, Sid};
 pub use time::FileTime;

@@ -17,6 +17,11 @@ use std::time::Duration;
 pub struct AdInterval(pub(crate) i64);
 
 impl AdInterval {
+    /// As stored: a negative count of 100 ns.
+    pub const fn from_ticks(ticks: i64) -> Self {
+        Self(ticks)
+    }
+
     fn ticks(self) -> i64 {
         self.0.checked_neg().unwrap_or(i64::MAX)
     }

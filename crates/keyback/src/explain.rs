@@ -1,5 +1,6 @@
 //! `keyback explain`: what a code means, for a reader at a terminal of any width.
 
+use crate::output::page::{HEAD, Page, QUIET};
 use crate::output::{self, FOUND, Trouble};
 use anstyle::{AnsiColor, Style};
 use keyback_codes::catalogue::{Basis, Entry, Kind, Relation, Severity, Shell};
@@ -11,9 +12,6 @@ use std::process::ExitCode;
 
 /// A pasted text longer than this is for `scan`.
 const LONGEST_TEXT: u64 = 1 << 20;
-/// A line longer than this is hard to read.
-const WIDEST: usize = 100;
-
 /// `explain CODE...`: exit code 1 where one of them is not known.
 pub fn run(codes: &[String], as_document: bool) -> Result<ExitCode, Trouble> {
     let found = look_up(&ask(codes)?);
@@ -25,7 +23,7 @@ pub fn run(codes: &[String], as_document: bool) -> Result<ExitCode, Trouble> {
             "No code was found in that text. `keyback explain --help` shows which spellings are read.",
         );
     } else {
-        output::say_styled(&render(&found, width()));
+        output::say_styled(&render(&found, output::width()));
     }
     Ok(if unknown { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
 }
@@ -110,14 +108,6 @@ fn as_json(found: &Found) -> Vec<Value> {
     })]
 }
 
-fn width() -> usize {
-    terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0)).clamp(40, WIDEST)
-}
-
-const HEAD: Style = Style::new().bold();
-const QUIET: Style = Style::new().dimmed();
-const TYPED: Style = AnsiColor::Cyan.on_default();
-
 const fn colour(severity: Severity) -> Style {
     match severity {
         Severity::None | Severity::Info => AnsiColor::Green.on_default(),
@@ -127,47 +117,16 @@ const fn colour(severity: Severity) -> Style {
     }
 }
 
-/// A page for a terminal, with styles that the caller may strip.
-struct Page {
-    text: String,
-    width: usize,
-}
-
-impl Page {
-    fn line(&mut self, text: &str) {
-        self.text.push_str(text);
-        self.text.push('\n');
-    }
-
-    fn heading(&mut self, text: &str) {
-        self.line(&format!("\n{HEAD}{text}{HEAD:#}"));
-    }
-
-    /// Wrapped, the first line behind `first`, the others below its text.
-    fn paragraph(&mut self, first: &str, text: &str) {
-        let rest = " ".repeat(first.chars().count());
-        let options = textwrap::Options::new(self.width)
-            .initial_indent(first)
-            .subsequent_indent(&rest)
-            .break_words(false);
-        for line in textwrap::wrap(text, options) {
-            self.line(&line);
-        }
-    }
-
-    /// As it is typed: never wrapped, so that it can be copied.
-    fn command(&mut self, shell: Shell, command: &str) {
-        let prompt = match shell {
-            Shell::Sh => "$",
-            Shell::Powershell => "PS>",
-            Shell::Cmd => "C:\\>",
-        };
-        self.line(&format!("       {QUIET}{prompt}{QUIET:#} {TYPED}{command}{TYPED:#}"));
+const fn prompt(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Sh => "$",
+        Shell::Powershell => "PS>",
+        Shell::Cmd => "C:\\>",
     }
 }
 
 fn render(found: &[Found], width: usize) -> String {
-    let mut page = Page { text: String::new(), width };
+    let mut page = Page::new(width);
     for (index, answer) in found.iter().enumerate() {
         if index > 0 {
             page.line(&format!("\n{QUIET}{}{QUIET:#}\n", "─".repeat(width)));
@@ -180,8 +139,7 @@ fn render(found: &[Found], width: usize) -> String {
             None => page.unknown(answer),
         }
     }
-    page.text.truncate(page.text.trim_end().len());
-    page.text
+    page.finish()
 }
 
 impl Page {
@@ -233,7 +191,7 @@ impl Page {
         for (number, fix) in entry.fixes.iter().enumerate() {
             self.paragraph(&format!("  {}. ", number + 1), fix.text);
             for command in fix.commands {
-                self.command(command.shell, command.line);
+                self.command(prompt(command.shell), command.line);
             }
         }
 

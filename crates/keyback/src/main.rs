@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod cli;
 mod config;
+mod doctor;
 mod explain;
 mod init;
 mod job;
@@ -36,6 +37,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Trouble> {
         Command::Agent { config } => serve::agent(&config.load()?).await,
         Command::Init(options) => init::run(options).await,
         Command::Check { config, json } => check::run(&config, json).await,
+        Command::Doctor(options) => doctor::run(*options).await,
         Command::Explain { codes, json } => explain::run(&codes, json),
         Command::Job { config, command } => {
             let store = serve::open_store(&config.load()?).await?;

@@ -1,5 +1,7 @@
 //! What the terminal gets: results on stdout, everything else on stderr.
 
+pub mod page;
+
 use keyback_codes::{Cause, Explain};
 use serde::Serialize;
 use std::error::Error;
@@ -85,6 +87,14 @@ pub fn say(text: &str) {
 pub fn say_styled(text: &str) {
     let mut out = anstream::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+}
+
+/// A line longer than this is hard to read.
+const WIDEST: usize = 100;
+
+/// How wide the terminal is, within reason.
+pub fn width() -> usize {
+    terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0)).clamp(40, WIDEST)
 }
 
 /// Text on stderr.
