@@ -7,7 +7,7 @@ use super::Observed;
 use super::finding::Finding;
 use keyback_codes::Cause;
 use keyback_core::ServerReply;
-use keyback_core::diagnosis::Verdict;
+use keyback_core::diagnosis::{State, Verdict};
 use std::collections::BTreeSet;
 
 /// The verdicts in order, and what is excluded.
@@ -24,9 +24,10 @@ pub(super) fn decide(
         }
     }
     let explained = |finding: &Finding| {
-        merged
-            .iter()
-            .any(|other| other.state <= finding.state && replaces(other.cause).contains(&finding.cause))
+        merged.iter().any(|other| {
+            let precise = other.state <= finding.state && replaces(other.cause).contains(&finding.cause);
+            precise || hides(other, finding)
+        })
     };
     let keep: Vec<bool> = merged.iter().map(|finding| !explained(finding)).collect();
     let mut keep = keep.into_iter();
@@ -52,6 +53,15 @@ fn merge(known: &mut Finding, other: Finding) {
         }
     }
     known.rules_out.extend(other.rules_out);
+}
+
+/// The right to read is often delegated beside the right to reset, and cut off with it: what could not be read then is no
+/// fault of its own.
+fn hides(other: &Finding, finding: &Finding) -> bool {
+    other.cause == Cause::RightsInheritanceOff
+        && other.state == State::Confirmed
+        && finding.cause == Cause::RightsProtectedObject
+        && finding.state != State::Confirmed
 }
 
 /// What a cause explains: the same symptom, less precisely named.
@@ -244,7 +254,6 @@ pub(super) fn is_about_a_rule(observed: &Observed) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyback_core::diagnosis::State;
     use keyback_core::job::Operation;
 
     fn found(cause: Cause, state: State) -> Finding {

@@ -12,6 +12,7 @@ const DOUBT: Style = AnsiColor::Yellow.on_default();
 /// The whole page.
 pub fn render(diagnosis: &Diagnosis, width: usize) -> String {
     let mut page = Page::new(width);
+    page.breaks = true; // an ACE or a DN is one long word
     heading(&mut page, diagnosis);
     let several = diagnosis.verdicts.len() > 1;
     for (number, verdict) in (1..).zip(&diagnosis.verdicts) {
@@ -74,6 +75,9 @@ fn fault(page: &mut Page, diagnosis: &Diagnosis, verdict: &Verdict, number: Opti
     for id in &verdict.because {
         let Some(seen) = diagnosis.observation(id) else { continue };
         page.paragraph("   because  ", &output::plain(&seen.summary));
+        for fact in seen.facts.iter().filter(|fact| fact.attribute == "nTSecurityDescriptor") {
+            page.paragraph("            ", &output::plain(&fact.value));
+        }
     }
     page.paragraph("   to mend  ", &output::plain(&verdict.fix.text));
     for command in &verdict.fix.commands {

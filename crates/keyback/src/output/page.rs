@@ -12,11 +12,13 @@ const TYPED: Style = AnsiColor::Cyan.on_default();
 pub struct Page {
     pub text: String,
     pub width: usize,
+    /// Whether a word that is longer than a line is broken.
+    pub breaks: bool,
 }
 
 impl Page {
     pub const fn new(width: usize) -> Self {
-        Self { text: String::new(), width }
+        Self { text: String::new(), width, breaks: false }
     }
 
     pub fn line(&mut self, text: &str) {
@@ -34,7 +36,9 @@ impl Page {
         let options = textwrap::Options::new(self.width)
             .initial_indent(first)
             .subsequent_indent(&rest)
-            .break_words(false);
+            .word_separator(textwrap::WordSeparator::AsciiSpace)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
+            .break_words(self.breaks);
         for line in textwrap::wrap(text, options) {
             self.line(&line);
         }
