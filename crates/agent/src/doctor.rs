@@ -54,8 +54,15 @@ pub struct Observed {
     pub operation: Operation,
     /// What it said.
     pub reply: ServerReply,
-    /// What whoever asked made of it.
+    /// What it names by itself, where it names one thing only.
     pub cause: Option<Cause>,
+}
+
+impl Observed {
+    /// What an answer to `operation` says by itself.
+    pub fn new(operation: Operation, reply: ServerReply) -> Self {
+        Self { operation, cause: keyback_ad::named_cause(operation, &reply), reply }
+    }
 }
 
 /// One question to doctor.

@@ -74,7 +74,7 @@ impl Page {
     pub fn paragraph(&mut self, first: &str, text: &str) {
         let rest = " ".repeat(first.chars().count());
         let options = textwrap::Options::new(self.width).initial_indent(first).subsequent_indent(&rest);
-        for line in textwrap::wrap(text, options.break_words(false)) {
+        for line in textwrap::wrap(text, options) {
             self.line(&line);
         }
     }

@@ -1,6 +1,7 @@
 //! Where a right that a container delegates is lost on its way down.
 
-use keyback_ad::descriptor::{AceFlags, Acl, Numbered, Question, SecurityDescriptor, Server, Token};
+use keyback_ad::descriptor::{Ace, AceFlags, Acl, Numbered, Question, SecurityDescriptor, Server, Token};
+use keyback_ad::guid::Guid;
 use keyback_ad::{Container, Dn, Sid, Subject};
 
 /// A container that delegates a right which the user has not, and where it stops.
@@ -28,7 +29,9 @@ pub(super) fn find_cut<'a>(
         if let (Some(blocker), Some(ace)) =
             (blocker, delegates(container, depth, subject, token, question, server))
         {
-            return Some(Cut { giver: &container.dn, ace, blocker });
+            let above = subject.containers.get(depth + 1..).unwrap_or_default();
+            let giver = origin(above, ace, subject.class).filter(|_| ace.ace.is_inherited());
+            return Some(Cut { giver: giver.unwrap_or(&container.dn), ace, blocker });
         }
         // The nearest one to the giver decides: everything below it is cut off by it already.
         if container.descriptor.as_ref().is_some_and(SecurityDescriptor::is_protected) {
@@ -61,6 +64,16 @@ fn delegates<'a>(
     (decision.granted).then(|| places.get(last).copied()).flatten()
 }
 
+/// The container from which an inherited ACE comes: the nearest of these that has it explicitly.
+pub(super) fn origin<'a>(containers: &'a [Container], ace: Numbered<'_>, class: Guid) -> Option<&'a Dn> {
+    let stamped = |own: &Ace| own.inherited_by(class, None, None).unwrap_or_else(|| own.clone());
+    let has_it = |descriptor: &SecurityDescriptor| {
+        descriptor.aces().any(|own| !own.ace.is_inherited() && stamped(own.ace).covers(&stamped(ace.ace)))
+    };
+    let source = containers.iter().find(|container| container.descriptor.as_ref().is_some_and(has_it));
+    source.map(|container| &container.dn)
+}
+
 /// Whether every container above can be judged.
 pub(super) fn all_readable(subject: &Subject) -> bool {
     subject.containers.iter().all(|container| container.descriptor.is_some())
@@ -72,12 +85,7 @@ pub(super) fn narrowest(subject: &Subject) -> &Dn {
 }
 
 /// The ACE that grants `mask` on `object_type` to `sid` for users below, as SDDL.
-pub(super) fn grant_sddl(
-    letters: &str,
-    object_type: keyback_ad::guid::Guid,
-    class: keyback_ad::guid::Guid,
-    sid: Option<&Sid>,
-) -> String {
+pub(super) fn grant_sddl(letters: &str, object_type: Guid, class: Guid, sid: Option<&Sid>) -> String {
     let sid = sid.map_or_else(|| "SID-OF-CONNECTOR".to_owned(), ToString::to_string);
     format!("(OA;CIIO;{letters};{object_type};{class};{sid})")
 }

@@ -237,9 +237,8 @@ fn observed(view: &View<'_>, readable: Option<(&Ground, &Policy)>, report: &mut 
     // Samba names the rule in its text, Windows does not. A filter's refusal reads there as one of complexity, which the
     // rules that were read contradict where there is a candidate.
     let judged = readable.is_some() && view.case.candidate.is_some();
-    let named = observed.cause.filter(|cause| match cause {
-        Cause::PolicyHistory | Cause::PolicyMinAge => true,
-        cause => RULES.contains(cause) && !judged,
+    let named = observed.cause.filter(|cause| {
+        matches!(cause, Cause::PolicyHistory | Cause::PolicyMinAge) || (RULES.contains(cause) && !judged)
     });
     if let Some(cause) = named {
         let summary = format!("The domain controller says so. {}", cause.summary());
@@ -259,19 +258,21 @@ fn observed(view: &View<'_>, readable: Option<(&Ground, &Policy)>, report: &mut 
         Operation::Unlock => false,
     };
     let by_filter = observed.cause == Some(Cause::PolicyComplexity);
-    if !by_filter && looked_at_history && policy.history.is_none_or(|length| length > 0) {
+    // Exactly what this cause means: the rules that can be read allow it, so it is history or a filter.
+    let maybe_history = !by_filter && looked_at_history && policy.history.is_none_or(|length| length > 0);
+    let rest = if maybe_history { "its history or a password filter" } else { "a password filter" };
+    let summary = format!(
+        "The domain controller refused the password, and every rule of {} that can be read allows it: {rest} refused \
+         it.",
+        policy.source
+    );
+    report.accuse(Finding::confirmed(Cause::PolicyFilterOrUnknown, summary, &[id, "policy.rules"]));
+    if maybe_history {
         let summary = format!(
-            "Every rule that can be read allows the password; {} remembers {} passwords, and none of them can be \
-             read: it was used before, or a password filter refuses it.",
+            "{} remembers {} passwords, which nobody can read: whether this one is among them is not known.",
             policy.source,
             shown(policy.history)
         );
         report.accuse(Finding::new(Cause::PolicyHistory, State::Unknown, summary, &[id, "policy.rules"]));
-        let summary = "A password filter on the domain controller may have refused it.";
-        report.accuse(Finding::new(Cause::PolicyFilterOrUnknown, State::Possible, summary, &[id]));
-    } else {
-        let summary = "Every rule that can be read allows the password, and it was not its history: a password \
-                       filter on the domain controller refused it.";
-        report.accuse(Finding::confirmed(Cause::PolicyFilterOrUnknown, summary, &[id, "policy.rules"]));
     }
 }

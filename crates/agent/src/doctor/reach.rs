@@ -112,32 +112,30 @@ fn fault(view: &View<'_>, state: &DcState, error: &DirectoryError, id: &str) -> 
             }
         ),
         DirectoryError::Resolve { .. } => format!("The name {} does not resolve.", state.host),
-        _ => format!("{dc}: {}.", said(error)),
+        DirectoryError::Connect { .. }
+        | DirectoryError::TimedOut { .. }
+        | DirectoryError::Closed { .. }
+        | DirectoryError::TlsUntrusted { certificate: None, .. }
+        | DirectoryError::TlsExpired { certificate: None, .. }
+        | DirectoryError::Handshake { .. }
+        | DirectoryError::Busy { .. }
+        | DirectoryError::Protocol { .. }
+        | DirectoryError::Refused { .. }
+        | DirectoryError::NotListed { .. }
+        | DirectoryError::NoneServes { .. } => format!("{dc}: {}.", said(error)),
     };
     let finding = Finding::confirmed(cause, summary, &[id]);
-    let fix = match cause {
-        Cause::ConnectorDisabled => remedy::with(
-            cause,
-            "Enable the connector account.",
-            vec![sh(format!(
-                "samba-tool user enable {}",
-                super::view::quoted(connector.split('@').next().unwrap_or(connector))
-            ))],
-        ),
-        Cause::ConnectorLocked => remedy::with(
-            cause,
-            cause.fix().text,
-            vec![sh(format!(
-                "samba-tool user unlock {}",
-                super::view::quoted(connector.split('@').next().unwrap_or(connector))
-            ))],
-        ),
-        Cause::DcUnreachable | Cause::DcTlsUntrusted => remedy::with(
-            cause,
-            cause.fix().text,
-            vec![sh(format!("openssl s_client -connect {}:{} -showcerts", state.host, state.port))],
-        ),
-        cause => remedy::general(cause),
+    let account = super::view::quoted(connector.split('@').next().unwrap_or(connector));
+    let fix = if cause == Cause::ConnectorDisabled {
+        let command = sh(format!("samba-tool user enable {account}"));
+        remedy::with(cause, "Enable the connector account.", vec![command])
+    } else if cause == Cause::ConnectorLocked {
+        remedy::with(cause, cause.fix().text, vec![sh(format!("samba-tool user unlock {account}"))])
+    } else if matches!(cause, Cause::DcUnreachable | Cause::DcTlsUntrusted) {
+        let command = sh(format!("openssl s_client -connect {}:{} -showcerts", state.host, state.port));
+        remedy::with(cause, cause.fix().text, vec![command])
+    } else {
+        remedy::general(cause)
     };
     finding.mended_by(fix)
 }

@@ -7,7 +7,7 @@ use super::protection;
 use super::remedy::{self, by_server, cmd, powershell, sh};
 use super::view::{Seen, View, ps_quoted, quoted, sddl};
 use super::words::{list, says};
-use keyback_ad::descriptor::{Decision, Effect, Numbered, Question, Reason, SecurityDescriptor, Token};
+use keyback_ad::descriptor::{Decision, Effect, Numbered, Question, Reason, Token};
 use keyback_ad::guid::{self, Guid};
 use keyback_ad::{Dn, Ground, Sid, Subject};
 use keyback_codes::Cause;
@@ -152,18 +152,18 @@ pub(super) fn probe(view: &View<'_>, ground: &Ground, subject: &Subject, report:
                     report.accuse(cannot_change(view, ground, subject, Some(ace)));
                 }
                 Loss::Denied { ace, only } => {
-                    match denied.iter_mut().find(|taken| taken.by.index == ace.index) {
-                        Some(taken) => taken.rights.push(right),
+                    match denied.iter_mut().find(|loss| loss.by.index == ace.index) {
+                        Some(loss) => loss.rights.push(right),
                         None => denied.push(Taken { by: ace, rights: vec![right], cuts: Vec::new() }),
                     }
                     if !only {
                         report.accuse(missing(view, ground, subject, right));
                     }
                 }
-                Loss::Cut(found) => match cut.iter_mut().find(|taken| taken.by == found.blocker) {
-                    Some(taken) => {
-                        taken.rights.push(right);
-                        taken.cuts.push(found);
+                Loss::Cut(found) => match cut.iter_mut().find(|loss| loss.by == found.blocker) {
+                    Some(loss) => {
+                        loss.rights.push(right);
+                        loss.cuts.push(found);
                     }
                     None => cut.push(Taken { by: found.blocker, rights: vec![right], cuts: vec![found] }),
                 },
@@ -180,7 +180,15 @@ pub(super) fn probe(view: &View<'_>, ground: &Ground, subject: &Subject, report:
         }
     }
     denied.iter().for_each(|taken| report.accuse(deny(view, ground, subject, taken)));
-    cut.iter().for_each(|taken| report.accuse(inheritance_off(view, ground, subject, taken)));
+    for (number, taken) in cut.iter().enumerate() {
+        let id = if number == 0 {
+            "rights.inheritance".to_owned()
+        } else {
+            format!("rights.inheritance:{number}")
+        };
+        observe_cut(view, ground, taken, &id, report);
+        report.accuse(inheritance_off(view, ground, subject, taken, &id));
+    }
     if denied.is_empty() {
         report.exclude(&[Cause::RightsDenyAce]);
     }
@@ -387,11 +395,15 @@ fn deny(view: &View<'_>, ground: &Ground, subject: &Subject, taken: &Taken<'_, N
     let ace = taken.by;
     let text = sddl(ground, ace);
     let summary = format!(
-        "A deny ACE takes {} from {connector}: {} ({text}).",
+        "A deny ACE takes {} from {connector}: {}.",
         names(&taken.rights),
         says(ground, ace, connector)
     );
-    let origin = ace.ace.is_inherited().then(|| origin_of(subject, ace)).flatten();
+    let origin = ace
+        .ace
+        .is_inherited()
+        .then(|| inheritance::origin(&subject.containers, ace, subject.class))
+        .flatten();
     let place = origin.map_or_else(|| dn.to_string(), ToString::to_string);
     let commands = by_server(
         ground,
@@ -411,22 +423,6 @@ fn deny(view: &View<'_>, ground: &Ground, subject: &Subject, taken: &Taken<'_, N
         .mended_by(fix)
 }
 
-/// The container from which an inherited ACE comes: the nearest that has it explicitly.
-fn origin_of<'a>(subject: &'a Subject, ace: Numbered<'_>) -> Option<&'a Dn> {
-    let is_source = |descriptor: &SecurityDescriptor| {
-        descriptor.aces().any(|own| {
-            !own.ace.is_inherited()
-                && own
-                    .ace
-                    .inherited_by(subject.class, None, None)
-                    .is_some_and(|stamped| stamped.covers(ace.ace))
-        })
-    };
-    let source =
-        subject.containers.iter().find(|container| container.descriptor.as_ref().is_some_and(is_source));
-    source.map(|container| &container.dn)
-}
-
 fn inherit_again(ground: &Ground, dn: &str) -> Vec<Command> {
     by_server(
         ground,
@@ -438,20 +434,36 @@ fn inherit_again(ground: &Ground, dn: &str) -> Vec<Command> {
     )
 }
 
-fn inheritance_off(view: &View<'_>, ground: &Ground, subject: &Subject, taken: &Taken<'_, &Dn>) -> Finding {
+/// Where inheritance stops, and the ACEs that stop there.
+fn observe_cut(view: &View<'_>, ground: &Ground, taken: &Taken<'_, &Dn>, id: &str, report: &mut Report) {
+    let blocker = taken.by.as_str();
+    let summary = format!("Inheritance is off on {blocker}; ACEs above it would grant what is missing.");
+    let mut seen = Seen::found(id, summary).by("rights.inheritance").on(&ground.dc).at(blocker);
+    seen = seen.fact("inheritance", "off", blocker);
+    for cut in &taken.cuts {
+        seen = seen.fact("nTSecurityDescriptor", sddl(ground, cut.ace), cut.giver.as_str());
+    }
+    report.observe(seen.shown_by(view.reads(ground, blocker, &["nTSecurityDescriptor"])).into());
+}
+
+fn inheritance_off(
+    view: &View<'_>,
+    ground: &Ground,
+    subject: &Subject,
+    taken: &Taken<'_, &Dn>,
+    id: &str,
+) -> Finding {
     let connector = view.connector(ground);
     let blocker = taken.by;
     let givers: Vec<String> = taken.cuts.iter().map(|cut| cut.giver.to_string()).collect();
     let giver = givers.first().cloned().unwrap_or_default();
-    let ace = taken.cuts.first().map(|cut| sddl(ground, cut.ace)).unwrap_or_default();
     let on_user = *blocker == subject.user.dn;
     let former = on_user
         && (subject.user.admin_count.unwrap_or(0) > 0
             || protection::has_holders_dacl(ground, subject) == Some(true));
     let why = if former { " It was left behind from a time as administrator." } else { "" };
     let summary = format!(
-        "Inheritance is switched off on {blocker}, so what {giver} delegates to {connector} does not arrive: {} \
-         ({ace}).{why}",
+        "Inheritance is switched off on {blocker}, so what {giver} delegates to {connector} does not arrive: {}.{why}",
         names(&taken.rights)
     );
     let mut text = format!("Switch inheritance on again for {blocker}.");
@@ -466,7 +478,7 @@ fn inheritance_off(view: &View<'_>, ground: &Ground, subject: &Subject, taken: &
             ps_quoted(&subject.user.sam_account_name)
         )));
     }
-    let because: Vec<&str> = ids(&taken.rights).into_iter().chain(["protection.traces"]).collect();
+    let because: Vec<&str> = ids(&taken.rights).into_iter().chain([id, "protection.traces"]).collect();
     Finding::confirmed(Cause::RightsInheritanceOff, summary, &because)
         .ruling_out(&[Cause::RightsResetMissing, Cause::RightsDenyAce, Cause::RightsProtectedObject])
         .mended_by(remedy::with(Cause::RightsInheritanceOff, text, commands))
@@ -476,7 +488,7 @@ fn cannot_change(view: &View<'_>, ground: &Ground, subject: &Subject, ace: Optio
     let dn = &subject.user.dn;
     let why = ace.map_or_else(
         || "no ACE gives Change Password to anybody who asks".to_owned(),
-        |ace| format!("{} ({})", says(ground, ace, view.connector(ground)), sddl(ground, ace)),
+        |ace| says(ground, ace, view.connector(ground)),
     );
     let summary = format!("{dn} cannot change its own password: {why}. A reset is not touched by this.");
     let fix: Remedy = remedy::with(

@@ -7,7 +7,7 @@ use super::Observed;
 use super::finding::Finding;
 use keyback_codes::Cause;
 use keyback_core::ServerReply;
-use keyback_core::diagnosis::Verdict;
+use keyback_core::diagnosis::{State, Verdict};
 use std::collections::BTreeSet;
 
 /// The verdicts in order, and what is excluded.
@@ -24,9 +24,10 @@ pub(super) fn decide(
         }
     }
     let explained = |finding: &Finding| {
-        merged
-            .iter()
-            .any(|other| other.state <= finding.state && replaces(other.cause).contains(&finding.cause))
+        merged.iter().any(|other| {
+            let precise = other.state <= finding.state && replaces(other.cause).contains(&finding.cause);
+            precise || hides(other, finding)
+        })
     };
     let keep: Vec<bool> = merged.iter().map(|finding| !explained(finding)).collect();
     let mut keep = keep.into_iter();
@@ -52,6 +53,15 @@ fn merge(known: &mut Finding, other: Finding) {
         }
     }
     known.rules_out.extend(other.rules_out);
+}
+
+/// The right to read is often delegated beside the right to reset, and cut off with it: what could not be read then is no
+/// fault of its own.
+fn hides(other: &Finding, finding: &Finding) -> bool {
+    other.cause == Cause::RightsInheritanceOff
+        && other.state == State::Confirmed
+        && finding.cause == Cause::RightsProtectedObject
+        && finding.state != State::Confirmed
 }
 
 /// What a cause explains: the same symptom, less precisely named.
@@ -207,9 +217,8 @@ const fn symptom(reply: &ServerReply) -> Symptom {
     match (reply.result, reply.win32) {
         (_, Some(0x52d)) => Symptom::Rule,
         (_, Some(0x775)) => Symptom::Locked,
-        (50, _) | (_, Some(0x5 | 0x2098)) => Symptom::NoRight,
-        // A change without the right to it: 0000202F on Windows, no sub-code on Samba.
-        (19, Some(0x202f) | None) => Symptom::NoRight,
+        // 19: a change without the right to it; 0000202F on Windows, no sub-code on Samba.
+        (50, _) | (_, Some(0x5 | 0x2098)) | (19, Some(0x202f) | None) => Symptom::NoRight,
         (32, _) => Symptom::Gone,
         (10, _) => Symptom::Elsewhere,
         (49, _) => Symptom::SignIn,
@@ -244,7 +253,6 @@ pub(super) fn is_about_a_rule(observed: &Observed) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyback_core::diagnosis::State;
     use keyback_core::job::Operation;
 
     fn found(cause: Cause, state: State) -> Finding {
