@@ -220,13 +220,13 @@ fn addresses(view: &View<'_>, ground: &Ground, subject: &Subject, report: &mut R
     let what = (id, Cause::TargetDuplicateProxyAddress, "addresses");
     others(ground, report, what, &same, facts, command);
     if !same.is_empty() {
-        let shared = own.iter().find(|mine| {
+        let common = own.iter().find(|mine| {
             same.iter().any(|other| other.proxy_addresses.iter().any(|theirs| same_address(mine, theirs)))
         });
         let summary = format!(
             "{} has the address {} too.",
             dns(same.iter().copied()),
-            shared.map_or("(unknown)", String::as_str)
+            common.map_or("(unknown)", String::as_str)
         );
         report.accuse(Finding::confirmed(Cause::TargetDuplicateProxyAddress, summary, &[id]));
     }

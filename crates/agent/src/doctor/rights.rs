@@ -153,7 +153,7 @@ pub(super) fn probe(view: &View<'_>, ground: &Ground, subject: &Subject, report:
                 }
                 Loss::Denied { ace, only } => {
                     match denied.iter_mut().find(|taken| taken.by.index == ace.index) {
-                        Some(taken) => taken.rights.push(right),
+                        Some(known) => known.rights.push(right),
                         None => denied.push(Taken { by: ace, rights: vec![right], cuts: Vec::new() }),
                     }
                     if !only {
@@ -161,9 +161,9 @@ pub(super) fn probe(view: &View<'_>, ground: &Ground, subject: &Subject, report:
                     }
                 }
                 Loss::Cut(found) => match cut.iter_mut().find(|taken| taken.by == found.blocker) {
-                    Some(taken) => {
-                        taken.rights.push(right);
-                        taken.cuts.push(found);
+                    Some(known) => {
+                        known.rights.push(right);
+                        known.cuts.push(found);
                     }
                     None => cut.push(Taken { by: found.blocker, rights: vec![right], cuts: vec![found] }),
                 },

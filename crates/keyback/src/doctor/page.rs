@@ -48,14 +48,14 @@ fn heading(page: &mut Page, diagnosis: &Diagnosis) {
         }
         (_, _, None) => page.line(&format!("{BAD}No domain controller could be asked.{BAD:#}")),
         (0, _, _) => {
-            page.line(&format!("{DOUBT}Nothing is proven, and not everything could be read.{DOUBT:#}"))
+            page.line(&format!("{DOUBT}Nothing is proven, and not everything could be read.{DOUBT:#}"));
         }
         (1, 0, _) => page.line(&format!("{BAD}One fault was found.{BAD:#}")),
         (confirmed, 0, _) => {
             page.line(&format!("{BAD}{confirmed} faults were found,{BAD:#} the first to mend first."));
         }
         (confirmed, others, _) => {
-            page.line(&format!("{BAD}{confirmed} proven,{BAD:#} and {others} that could not be settled."))
+            page.line(&format!("{BAD}{confirmed} proven,{BAD:#} and {others} that could not be settled."));
         }
     }
 }
