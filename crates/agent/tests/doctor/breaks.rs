@@ -37,7 +37,8 @@ async fn broken_and_mended(lab: &Lab, breakage: &str, number: usize) -> Result<(
         check_form(&diagnosis)?;
         let first = verdicts(&diagnosis).first().copied();
         // Windows says no more than that some rule was broken, and nobody can read a history.
-        let unknowable = bare == 1 && cause == "policy.history";
+        let text_is_cut = bare == 1 || std::env::var_os("KEYBACK_BARE").is_some();
+        let unknowable = text_is_cut && cause == "policy.history";
         let expected = if unknowable { "policy.filter_or_unknown" } else { cause };
         ensure!(first == Some((expected, State::Confirmed)), "{breakage}: {:?}", verdicts(&diagnosis));
         if unknowable {
