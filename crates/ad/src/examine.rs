@@ -14,11 +14,12 @@ pub use reach::DcState;
 pub use subject::{Account, Container, Found, Holder, Subject, Tombstone};
 
 use crate::directory::Directory;
-use crate::error::{DirectoryError, Step};
+use crate::error::DirectoryError;
 use keyback_core::{Clock, UserName};
 use reach::Dialled;
 use session::Session;
 use std::time::Duration;
+use subject::Seen;
 use tokio::time::Instant;
 
 /// What was seen on the way to one user.
@@ -101,42 +102,28 @@ async fn examine_on(
     let root = session.read_root(clock).await?;
     let (read_only, seen) = tokio::join!(session.read_kind(&root), session.find(&root, name.as_str()));
     let read_only = read_only?;
-    let ((ground, containers), found) = match seen? {
-        subject::Seen::Nobody => {
+    let (ground, found) = match seen? {
+        Seen::Nobody => {
             let (ground, tombstones) =
-                tokio::join!(session.read_ground(root.clone(), &[]), session.find_deleted(&root, name));
-            (ground?, Found::Nobody { tombstones: tombstones? })
+                tokio::join!(session.read_ground(&root, &[]), session.find_deleted(&root, name));
+            (ground?.0, Found::Nobody { tombstones: tombstones? })
         }
-        subject::Seen::Several(holders) => (session.read_ground(root, &[]).await?, Found::Several(holders)),
-        subject::Seen::One(glimpse) => {
-            let containers = glimpse.containers(&root.base);
+        Seen::Several(holders) => (session.read_ground(&root, &[]).await?.0, Found::Several(holders)),
+        Seen::One(glimpse) => {
+            let above = glimpse.containers(&root.base);
             let (entry, ground, holders, pso) = tokio::join!(
                 session.read_subject(&glimpse),
-                session.read_ground(root.clone(), &containers),
+                session.read_ground(&root, &above),
                 session.find_holders(&root, &glimpse),
                 session.read_pso(glimpse.pso.as_deref()),
             );
-            let (ground, found_containers) = ground?;
+            let (ground, containers) = ground?;
             let found = match entry? {
-                Some(entry) => {
-                    session.subject(&entry, &glimpse, &ground, &found_containers, holders?, pso?)?
-                }
-                None => Found::Nobody { tombstones: Vec::new() },
+                Some(entry) => session.subject(&entry, &glimpse, &ground, containers, holders?, pso?)?,
+                None => Found::Nobody { tombstones: Vec::new() }, // deleted between two questions
             };
-            ((ground, found_containers), found)
+            (ground, found)
         }
     };
-    drop(containers);
     Ok((Ground { read_only, ..ground }, found))
-}
-
-impl Examination {
-    /// What went wrong with the domain controllers, the most telling first. Empty where one served.
-    pub fn errors(&self) -> Vec<&DirectoryError> {
-        use keyback_codes::{Cause, Explain};
-        let mut errors: Vec<_> = self.dcs.iter().filter_map(|dc| dc.error.as_ref()).collect();
-        // An expired certificate tells more than a closed port, and a refused sign-in more than both.
-        errors.sort_by_key(|error| (error.step() != Step::Bind, error.cause() == Cause::DcUnreachable));
-        errors
-    }
 }

@@ -207,7 +207,8 @@ fn free_address() -> Result<Ipv4Addr> {
     for _ in 0..1000 {
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let count = COUNTER.fetch_add(1, Ordering::Relaxed).to_be_bytes()[3];
-        let address = Ipv4Addr::new(127, 100 + high % 100, low, count.max(2));
+        // Each count another address: two DCs of one process must never share one.
+        let address = Ipv4Addr::new(127, 100 + high % 100, low, 2 + count % 250);
         if TcpStream::connect((address, 389)).is_err() {
             return Ok(address);
         }

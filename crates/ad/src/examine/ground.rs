@@ -67,7 +67,6 @@ pub struct Ground {
 }
 
 /// What the rootDSE showed.
-#[derive(Debug, Clone)]
 pub(super) struct Root {
     pub(super) base: Dn,
     pub(super) facts: RootDse,
@@ -113,7 +112,7 @@ impl Session<'_> {
     /// In one search: the domain's head, AdminSDHolder, the connector account, and the containers above the user.
     pub(super) async fn read_ground(
         &self,
-        root: Root,
+        root: &Root,
         containers: &[Dn],
     ) -> Result<(Ground, Vec<Container>), DirectoryError> {
         let holder = format!("CN=AdminSDHolder,CN=System,{}", root.base);
@@ -155,8 +154,8 @@ impl Session<'_> {
         let samba = root.facts.vendor.as_ref().is_some_and(|vendor| vendor.contains("Samba"));
         let ground = Ground {
             dc: self.dc.name.clone(),
-            dns_host_name: root.facts.dns_host_name,
-            vendor: root.facts.vendor,
+            dns_host_name: root.facts.dns_host_name.clone(),
+            vendor: root.facts.vendor.clone(),
             server: if samba { Server::Samba } else { Server::Windows },
             current_time: root.facts.current_time,
             clock_ahead: root.clock_ahead,
@@ -171,7 +170,7 @@ impl Session<'_> {
             domain_policy: head.map(policy::domain_policy),
             domain_descriptor: head.and_then(descriptor),
             admin_sd_holder: Dn::parse(&holder).ok().and_then(|dn| named(&dn)).and_then(descriptor),
-            base: root.base,
+            base: root.base.clone(),
         };
         Ok((ground, containers))
     }

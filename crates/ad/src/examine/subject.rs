@@ -275,7 +275,7 @@ impl Session<'_> {
         entry: &Entry,
         glimpse: &Glimpse,
         ground: &Ground,
-        containers: &[Container],
+        containers: Vec<Container>,
         holders: Vec<Holder>,
         pso: Option<Applies>,
     ) -> Result<Found, DirectoryError> {
@@ -299,7 +299,7 @@ impl Session<'_> {
             writable: Some(writable).filter(|list| !list.is_empty()),
             proxy_addresses: glimpse.holder.proxy_addresses.clone(),
             consistency_guid: glimpse.holder.consistency_guid,
-            containers: containers.to_vec(),
+            containers,
             applies: pso.or(domain),
             holders,
             user,

@@ -220,13 +220,13 @@ fn addresses(view: &View<'_>, ground: &Ground, subject: &Subject, report: &mut R
     let what = (id, Cause::TargetDuplicateProxyAddress, "addresses");
     others(ground, report, what, &same, facts, command);
     if !same.is_empty() {
-        let address = own.iter().find(|mine| {
+        let common = own.iter().find(|mine| {
             same.iter().any(|other| other.proxy_addresses.iter().any(|theirs| same_address(mine, theirs)))
         });
         let summary = format!(
             "{} has the address {} too.",
             dns(same.iter().copied()),
-            address.map_or("(unknown)", String::as_str)
+            common.map_or("(unknown)", String::as_str)
         );
         report.accuse(Finding::confirmed(Cause::TargetDuplicateProxyAddress, summary, &[id]));
     }
@@ -255,7 +255,20 @@ fn names(view: &View<'_>, ground: &Ground, subject: &Subject, report: &mut Repor
     let facts = typed.iter().map(|name| ("name".to_owned(), (*name).clone())).collect();
     others(ground, report, (id, Cause::TargetDuplicateUpn, "names"), &same, facts, command);
     if !same.is_empty() {
-        let names: Vec<String> = typed.iter().map(|name| (*name).clone()).collect();
+        // The names that the search found with somebody else; one that came by another way is named in general.
+        let has = |other: &Holder, name: &str| {
+            let implicit = other.sam_account_name.as_ref().map(|account| format!("{account}@{domain}"));
+            [&other.user_principal_name, &other.mail, &implicit]
+                .into_iter()
+                .flatten()
+                .chain(&other.proxy_addresses)
+                .any(|theirs| {
+                    theirs.rsplit(':').next().is_some_and(|theirs| theirs.eq_ignore_ascii_case(name))
+                })
+        };
+        let mut names: Vec<String> = typed.iter().map(|name| (*name).clone()).collect();
+        names.retain(|name| same.iter().any(|other| has(other, name)));
+        names.dedup();
         let summary = format!(
             "{} answers to the same name or mail address as this user ({}), so whoever types it is turned away.",
             dns(same.iter().copied()),

@@ -237,9 +237,8 @@ fn observed(view: &View<'_>, readable: Option<(&Ground, &Policy)>, report: &mut 
     // Samba names the rule in its text, Windows does not. A filter's refusal reads there as one of complexity, which the
     // rules that were read contradict where there is a candidate.
     let judged = readable.is_some() && view.case.candidate.is_some();
-    let named = observed.cause.filter(|cause| {
-        matches!(cause, Cause::PolicyHistory | Cause::PolicyMinAge) || (RULES.contains(cause) && !judged)
-    });
+    let always = [Cause::PolicyHistory, Cause::PolicyMinAge];
+    let named = observed.cause.filter(|cause| always.contains(cause) || (RULES.contains(cause) && !judged));
     if let Some(cause) = named {
         let summary = format!("The domain controller says so. {}", cause.summary());
         report.accuse(Finding::confirmed(cause, summary, &[id]));

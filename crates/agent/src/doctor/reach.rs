@@ -4,9 +4,10 @@
 
 use super::finding::{Finding, Report};
 use super::remedy::{self, sh};
-use super::view::{Seen, View};
+use super::view::{Seen, View, quoted};
 use keyback_ad::{Certificate, DcState, DirectoryError, Ground};
 use keyback_codes::{Cause, Explain};
+use keyback_core::diagnosis::Remedy;
 
 /// Seconds between two clocks before Kerberos gives up (RFC 4120 section 1.6 recommends five minutes), and before the
 /// messages between server and agent, valid five minutes, are refused.
@@ -26,11 +27,15 @@ const REACHED: [Cause; 8] = [
 
 pub(super) fn probe(view: &View<'_>, report: &mut Report) {
     let several = view.examination.dcs.len() > 1;
+    let errors = || view.examination.dcs.iter().filter_map(|state| state.error.as_ref());
+    let refused = errors().any(|error| matches!(error, DirectoryError::BindRefused { .. }));
     for state in &view.examination.dcs {
         let id = if several { format!("dc.reach:{}", state.dc) } else { "dc.reach".to_owned() };
         report.observe(reached(view, state, &id).into());
         let Some(error) = &state.error else { continue };
-        if view.examination.ground.is_none() {
+        // Who was asked for a name and password was reached; what hinders the others is observed.
+        let reached = matches!(error, DirectoryError::BindRefused { .. });
+        if view.examination.ground.is_none() && (reached || !refused) {
             report.accuse(fault(view, state, error, &id));
         }
     }
@@ -115,8 +120,8 @@ fn fault(view: &View<'_>, state: &DcState, error: &DirectoryError, id: &str) -> 
         DirectoryError::Connect { .. }
         | DirectoryError::TimedOut { .. }
         | DirectoryError::Closed { .. }
-        | DirectoryError::TlsUntrusted { certificate: None, .. }
-        | DirectoryError::TlsExpired { certificate: None, .. }
+        | DirectoryError::TlsUntrusted { .. }
+        | DirectoryError::TlsExpired { .. }
         | DirectoryError::Handshake { .. }
         | DirectoryError::Busy { .. }
         | DirectoryError::Protocol { .. }
@@ -124,20 +129,21 @@ fn fault(view: &View<'_>, state: &DcState, error: &DirectoryError, id: &str) -> 
         | DirectoryError::NotListed { .. }
         | DirectoryError::NoneServes { .. } => format!("{dc}: {}.", said(error)),
     };
-    let finding = Finding::confirmed(cause, summary, &[id]);
-    let account = super::view::quoted(connector.split('@').next().unwrap_or(connector));
-    let fix = if cause == Cause::ConnectorDisabled {
-        let command = sh(format!("samba-tool user enable {account}"));
-        remedy::with(cause, "Enable the connector account.", vec![command])
+    Finding::confirmed(cause, summary, &[id]).mended_by(mended(cause, state, connector))
+}
+
+fn mended(cause: Cause, state: &DcState, connector: &str) -> Remedy {
+    let account = quoted(connector.split('@').next().unwrap_or(connector));
+    let line = if cause == Cause::ConnectorDisabled {
+        format!("samba-tool user enable {account}")
     } else if cause == Cause::ConnectorLocked {
-        remedy::with(cause, cause.fix().text, vec![sh(format!("samba-tool user unlock {account}"))])
+        format!("samba-tool user unlock {account}")
     } else if matches!(cause, Cause::DcUnreachable | Cause::DcTlsUntrusted) {
-        let command = sh(format!("openssl s_client -connect {}:{} -showcerts", state.host, state.port));
-        remedy::with(cause, cause.fix().text, vec![command])
+        format!("openssl s_client -connect {}:{} -showcerts", state.host, state.port)
     } else {
-        remedy::general(cause)
+        return remedy::general(cause);
     };
-    finding.mended_by(fix)
+    remedy::with(cause, cause.fix().text, vec![sh(line)])
 }
 
 fn clock(view: &View<'_>, ground: &Ground, report: &mut Report) {

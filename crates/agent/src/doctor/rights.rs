@@ -152,18 +152,18 @@ pub(super) fn probe(view: &View<'_>, ground: &Ground, subject: &Subject, report:
                     report.accuse(cannot_change(view, ground, subject, Some(ace)));
                 }
                 Loss::Denied { ace, only } => {
-                    match denied.iter_mut().find(|loss| loss.by.index == ace.index) {
-                        Some(loss) => loss.rights.push(right),
+                    match denied.iter_mut().find(|taken| taken.by.index == ace.index) {
+                        Some(known) => known.rights.push(right),
                         None => denied.push(Taken { by: ace, rights: vec![right], cuts: Vec::new() }),
                     }
                     if !only {
                         report.accuse(missing(view, ground, subject, right));
                     }
                 }
-                Loss::Cut(found) => match cut.iter_mut().find(|loss| loss.by == found.blocker) {
-                    Some(loss) => {
-                        loss.rights.push(right);
-                        loss.cuts.push(found);
+                Loss::Cut(found) => match cut.iter_mut().find(|taken| taken.by == found.blocker) {
+                    Some(known) => {
+                        known.rights.push(right);
+                        known.cuts.push(found);
                     }
                     None => cut.push(Taken { by: found.blocker, rights: vec![right], cuts: vec![found] }),
                 },

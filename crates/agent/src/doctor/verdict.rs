@@ -217,7 +217,7 @@ const fn symptom(reply: &ServerReply) -> Symptom {
     match (reply.result, reply.win32) {
         (_, Some(0x52d)) => Symptom::Rule,
         (_, Some(0x775)) => Symptom::Locked,
-        // 19: a change without the right to it; 0000202F on Windows, no sub-code on Samba.
+        // 19: a change without the right to it, 0000202F on Windows, no sub-code on Samba.
         (50, _) | (_, Some(0x5 | 0x2098)) | (19, Some(0x202f) | None) => Symptom::NoRight,
         (32, _) => Symptom::Gone,
         (10, _) => Symptom::Elsewhere,

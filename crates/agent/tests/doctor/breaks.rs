@@ -17,7 +17,9 @@ fn needs_a_refusal(cause: &str) -> bool {
 }
 
 async fn broken_and_mended(lab: &Lab, breakage: &str, number: usize) -> Result<()> {
-    let (cause, user) = (breakage.split(':').next().unwrap_or(breakage), "ada");
+    let cause = breakage.split(':').next().unwrap_or(breakage);
+    let user = lab.add_user_in("OU=Sales,OU=Staff", "b", "Start-Pass1!", "")?.sam;
+    let user = user.as_str();
     let setting = setting(lab)?;
     let failing = lab.break_it(breakage, user)?;
     let failing = failing.unwrap_or_else(|| "Brand-New-Pass-77!".to_owned());
@@ -35,7 +37,8 @@ async fn broken_and_mended(lab: &Lab, breakage: &str, number: usize) -> Result<(
         check_form(&diagnosis)?;
         let first = verdicts(&diagnosis).first().copied();
         // Windows says no more than that some rule was broken, and nobody can read a history.
-        let unknowable = bare == 1 && cause == "policy.history";
+        let text_is_cut = bare == 1 || std::env::var_os("KEYBACK_BARE").is_some();
+        let unknowable = text_is_cut && cause == "policy.history";
         let expected = if unknowable { "policy.filter_or_unknown" } else { cause };
         ensure!(first == Some((expected, State::Confirmed)), "{breakage}: {:?}", verdicts(&diagnosis));
         if unknowable {
@@ -51,13 +54,7 @@ async fn broken_and_mended(lab: &Lab, breakage: &str, number: usize) -> Result<(
     ensure!(mended.is_healthy(), "{breakage}, mended: {:?}", verdicts(&mended));
     let done = reset(&directory, user, &new).await?;
     ensure!(done.is_ok(), "{breakage}, mended: {done:?}");
-    set_back(lab)?;
     Ok(())
-}
-
-/// The seeded password, so that the next breakage finds what it expects.
-fn set_back(lab: &Lab) -> Result<()> {
-    lab.seed("user ada ou=Staff/Sales pw=Start-Pass1!\n")
 }
 
 async fn all_of(samba: Samba) -> Result<()> {
@@ -68,8 +65,11 @@ async fn all_of(samba: Samba) -> Result<()> {
             continue;
         }
         if let Err(error) = broken_and_mended(&lab, breakage, number).await {
-            failed.push(format!("{error:#}"));
-            lab.mend()?;
+            failed.push(format!("{breakage}: {error:#}"));
+            if let Err(error) = lab.mend() {
+                failed.push(format!("{breakage}, mending: {error:#}"));
+                break;
+            }
         }
     }
     ensure!(failed.is_empty(), "{}", failed.join("\n"));
@@ -94,7 +94,7 @@ async fn of_two_faults_both_are_named_in_the_order_to_mend_them() -> Result<()> 
     let short = password("Short-Pass9!")?;
     for (first, second) in [
         ("rights.deny_ace", "target.locked"),
-        ("rights.inheritance_off", "target.disabled"),
+        ("rights.inheritance_off:former", "target.disabled"),
         ("rights.reset_missing", "policy.length"),
         ("rights.protected_object", "target.locked"),
         ("target.out_of_scope", "target.disabled"),
@@ -110,6 +110,7 @@ async fn of_two_faults_both_are_named_in_the_order_to_mend_them() -> Result<()> 
         lab.break_it(first, "bob")?;
         let diagnosis = doctor(&directory(&lab)?, &setting, "bob", Some(&short), None).await?;
         let causes: Vec<_> = verdicts(&diagnosis).into_iter().map(|(cause, _)| cause).collect();
+        let first = first.split(':').next().unwrap_or(first);
         let place = |wanted: &str| causes.iter().position(|cause| *cause == wanted);
         ensure!(place(first) == Some(0), "{first} and {second}: {causes:?}");
         ensure!(place(second).is_some(), "{first} and {second}: {causes:?}");

@@ -27,7 +27,7 @@ user h-never    ou=Staff/IT    pw=Start-Pass1! mail=h-never@ad.example flags=nev
 user h-inet     ou=Staff/IT    pw=Start-Pass1! mail=h-inet@ad.example class=inetOrgPerson
 user h-owned    ou=Staff/Closed pw=Start-Pass1! mail=h-owned@ad.example
 user h-proxy    ou=Staff/IT    pw=Start-Pass1! mail=h-proxy@ad.example proxy=SMTP:h-proxy@ad.example,smtp:other@ad.example anchor=yes
-user h-apos     ou=Staff/IT    pw=Start-Pass1! mail=o'h@ad.example upn=o'h@ad.example cn="O'Hara, Pat + \"P\" <x>; #1=2"
+user h-apos     ou=Staff/IT    pw=Start-Pass1! mail="o'h@ad.example" upn="o'h@ad.example" cn="O'Hara-Núñez (R&D)"
 group h-inner ou=Service members=h-nested
 group h-middle ou=Service members=h-inner
 group h-outer ou=Service members=h-middle
