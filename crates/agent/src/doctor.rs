@@ -18,6 +18,8 @@ mod reach;
 mod remedy;
 mod rights;
 mod state;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod view;
 mod words;

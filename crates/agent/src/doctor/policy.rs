@@ -29,7 +29,7 @@ pub(super) fn probe(view: &View<'_>, ground: &Ground, subject: &Subject, report:
             return;
         }
     };
-    rules(view, ground, subject, policy, report);
+    rules(view, ground, policy, report);
     report.exclude(&[Cause::PolicyPsoUnreadable]);
     let aged = min_age(view, ground, subject, policy, report);
     let broken = candidate(view, ground, subject, policy, report);
@@ -46,7 +46,7 @@ fn is_pso(ground: &Ground, policy: &Policy) -> bool {
     !policy.source.eq_ignore_ascii_case(ground.base.as_str())
 }
 
-fn rules(view: &View<'_>, ground: &Ground, subject: &Subject, policy: &Policy, report: &mut Report) {
+fn rules(view: &View<'_>, ground: &Ground, policy: &Policy, report: &mut Report) {
     let from = &policy.source;
     let origin = if is_pso(ground, policy) { "the fine-grained policy" } else { "the domain's policy" };
     let attributes: &[&str] = if is_pso(ground, policy) {
@@ -68,7 +68,6 @@ fn rules(view: &View<'_>, ground: &Ground, subject: &Subject, policy: &Policy, r
         .at(from)
         .on(&ground.dc)
         .shown_by(view.reads(ground, from, attributes));
-    let _ = subject;
     report.observe(seen.into());
 }
 

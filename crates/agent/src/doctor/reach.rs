@@ -51,6 +51,13 @@ fn reached(view: &View<'_>, state: &DcState, id: &str) -> Seen {
         "openssl s_client -connect {}:{} -servername {} </dev/null",
         state.host, state.port, state.host
     );
+    let signs_in = format!(
+        "ldapsearch -x -H ldaps://{}:{} -D {} -W -s base -b ''",
+        state.host,
+        state.port,
+        quoted(&view.examination.connector)
+    );
+    let refused = matches!(&state.error, Some(DirectoryError::BindRefused { .. }));
     let serves = view.examination.ground.as_ref().is_some_and(|ground| ground.dc == state.dc);
     let seen = match &state.error {
         None if serves => Seen::ok(id, format!("{} serves: name, TCP, TLS and sign-in.", state.dc)),
@@ -58,12 +65,19 @@ fn reached(view: &View<'_>, state: &DcState, id: &str) -> Seen {
         Some(error) => Seen::found(id, format!("{}: {}.", state.dc, said(error))),
     };
     let addresses: Vec<String> = state.addresses.iter().map(ToString::to_string).collect();
-    let mut seen = seen.by("dc.reach").on(&state.dc).shown_by(openssl);
+    let mut seen = seen.by("dc.reach").on(&state.dc).shown_by(if refused { signs_in } else { openssl });
     if !addresses.is_empty() {
         seen = seen.fact("address", addresses.join(" "), &state.dc);
     }
     match (&state.error, &state.certificate) {
-        (Some(error), _) => seen.facts(error.failure().evidence),
+        (Some(error), _) => {
+            let failure = error.failure();
+            let seen = seen.facts(failure.evidence);
+            match failure.reply {
+                Some(reply) => seen.fact("answer", reply.text, &state.dc),
+                None => seen,
+            }
+        }
         (None, Some(certificate)) => seen.facts(shown(certificate, &state.dc)),
         (None, None) => seen,
     }
@@ -111,6 +125,10 @@ fn fault(view: &View<'_>, state: &DcState, error: &DirectoryError, id: &str) -> 
                 Some(0x532) => "its password has expired (532).".to_owned(),
                 Some(0x773) => "its password must be changed first (773).".to_owned(),
                 Some(0x701) => "the account has expired (701).".to_owned(),
+                Some(0x51f) => {
+                    "it is read-only, does not hold the account's password and reaches nobody who does (51f)."
+                        .to_owned()
+                }
                 Some(0x530) => "it may not sign in at this hour (530).".to_owned(),
                 Some(0x531) => "it may not sign in from this machine (531).".to_owned(),
                 _ => format!("result {}.", reply.result),

@@ -7,7 +7,7 @@ use super::protection;
 use super::remedy::{self, by_server, cmd, powershell, sh};
 use super::view::{Seen, View, ps_quoted, quoted, sddl};
 use super::words::{list, says};
-use keyback_ad::descriptor::{Decision, Effect, Numbered, Question, Reason, Token};
+use keyback_ad::descriptor::{Decision, Effect, Numbered, Question, Reason, Server, Token};
 use keyback_ad::guid::{self, Guid};
 use keyback_ad::{Dn, Ground, Sid, Subject};
 use keyback_codes::Cause;
@@ -423,15 +423,12 @@ fn deny(view: &View<'_>, ground: &Ground, subject: &Subject, taken: &Taken<'_, N
         .mended_by(fix)
 }
 
+/// samba-tool cannot switch inheritance on again (4.17.12 and 4.24.7), so there is no line for Samba.
 fn inherit_again(ground: &Ground, dn: &str) -> Vec<Command> {
-    by_server(
-        ground,
-        sh(format!(
-            "ldbmodify or an LDAP editor: clear the P flag of nTSecurityDescriptor on {}",
-            quoted(dn)
-        )),
-        vec![cmd(format!("dsacls \"{dn}\" /P:N"))],
-    )
+    match ground.server {
+        Server::Windows => vec![cmd(format!("dsacls \"{dn}\" /P:N"))],
+        Server::Samba => Vec::new(),
+    }
 }
 
 /// Where inheritance stops, and the ACEs that stop there.
@@ -468,9 +465,6 @@ fn inheritance_off(
     );
     let mut text = format!("Switch inheritance on again for {blocker}.");
     let mut commands = inherit_again(ground, blocker.as_str());
-    if ground.server == keyback_ad::descriptor::Server::Samba {
-        commands.clear();
-    }
     if former {
         text.push_str(" Clear adminCount as well: the account is no administrator any more.");
         commands.push(powershell(format!(
