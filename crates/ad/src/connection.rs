@@ -10,7 +10,7 @@ use crate::dn::Dn;
 use crate::error::{DirectoryError, Step};
 use crate::time::decode_generalized_time;
 use crate::tls::{self, Certificate, Trust};
-use crate::wire::{self, Answers, Body, Entry, WireError};
+use crate::wire::{self, Answers, Body, Entry, Match, WireError};
 use futures_util::StreamExt;
 use keyback_core::{ServerReply, Timestamp};
 use ldap3_proto::control::LdapControl;
@@ -181,8 +181,27 @@ impl Connection {
         controls: Vec<LdapControl>,
         limit: Duration,
     ) -> Result<Answer, Broken> {
+        self.send(|id| wire::encode(id, op, controls), limit).await
+    }
+
+    /// Searches by a filter of bytes; the filter that stands in `search` is not looked at.
+    pub(crate) async fn ask_matching(
+        &self,
+        search: LdapOp,
+        filter: Match,
+        controls: Vec<LdapControl>,
+        limit: Duration,
+    ) -> Result<Answer, Broken> {
+        self.send(|id| wire::encode_search(id, search, filter, controls), limit).await
+    }
+
+    async fn send(
+        &self,
+        encode: impl FnOnce(i32) -> Zeroizing<Vec<u8>>,
+        limit: Duration,
+    ) -> Result<Answer, Broken> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let bytes = wire::encode(id, op, controls);
+        let bytes = encode(id);
         let (reply, answer) = oneshot::channel();
         let gone = || Broken { sent: false, how: How::Closed("the connection was closed before".to_owned()) };
         let ask = async {
@@ -215,22 +234,30 @@ impl Connection {
 
     /// Reads what the domain controller says of itself.
     pub(crate) async fn read_root_dse(&self, dc: &str, limits: &Limits) -> Result<RootDse, DirectoryError> {
-        let attributes = [
-            "defaultNamingContext",
-            "configurationNamingContext",
-            "dnsHostName",
-            "dsServiceName",
-            "vendorName",
-            "currentTime",
-            "supportedControl",
-        ];
         let broken = |broken: Broken| broken.at(dc, Step::RootDse);
-        let answer = self.ask(base_search("", &attributes), Vec::new(), limits.read).await.map_err(broken)?;
+        let asked = self.ask(base_search("", &ROOT_DSE), Vec::new(), limits.read).await;
+        RootDse::decode(dc, &asked.map_err(broken)?)
+    }
+}
+
+/// All that [`RootDse`] shows.
+pub(crate) const ROOT_DSE: [&str; 7] = [
+    "defaultNamingContext",
+    "configurationNamingContext",
+    "dnsHostName",
+    "dsServiceName",
+    "vendorName",
+    "currentTime",
+    "supportedControl",
+];
+
+impl RootDse {
+    pub(crate) fn decode(dc: &str, answer: &Answer) -> Result<Self, DirectoryError> {
         let [entry] = answer.entries.as_slice() else {
             return Err(DirectoryError::Refused {
                 dc: dc.to_owned(),
                 step: Step::RootDse,
-                reply: answer.reply,
+                reply: answer.reply.clone(),
             });
         };
         let base = entry.text("defaultNamingContext").and_then(|base| Dn::parse(base).ok());
@@ -241,7 +268,7 @@ impl Connection {
         })?;
         let controls = entry.values("supportedControl");
         let text = |attribute| entry.bytes(attribute).map(crate::reply::clean);
-        Ok(RootDse {
+        Ok(Self {
             base,
             configuration: text("configurationNamingContext"),
             dns_host_name: text("dnsHostName"),

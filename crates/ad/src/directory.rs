@@ -211,7 +211,7 @@ impl Inner {
     }
 
     /// Keeps a wrong password in our configuration from locking the connector account.
-    fn may_bind(&self) -> Result<(), DirectoryError> {
+    pub(crate) fn may_bind(&self) -> Result<(), DirectoryError> {
         match &*lock(&self.refused) {
             Some(RefusedBind {
                 error: DirectoryError::BindRefused { dc, connector, reply, .. },

@@ -38,8 +38,23 @@ impl Dn {
         self.components.ends_with(&ancestor.components)
     }
 
+    /// The DN one level up, as the text has it. `None` at the top.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        let own = split(&self.text, ',').next()?.len();
+        let text = self.text.get(own + 1..)?.to_owned();
+        let components = self.components.get(1..)?.to_vec();
+        Some(Self { text, components })
+    }
+
+    /// The first component's value, unescaped, in lower case.
+    pub fn name(&self) -> Option<String> {
+        let (_, value) = self.components.first()?.first()?;
+        String::from_utf8(value.clone()).ok()
+    }
+
     /// The domain's name as DNS writes it, from the DC components at the end: `ad.example`. Empty where there are none.
-    pub(crate) fn dns_domain(&self) -> String {
+    pub fn dns_domain(&self) -> String {
         let labels = self.components.iter().filter_map(|component| match component.as_slice() {
             [(attribute, value)] if attribute == "dc" => Some(String::from_utf8_lossy(value)),
             _ => None,
@@ -158,6 +173,14 @@ mod tests {
     fn under(object: &str, ancestor: &str) -> bool {
         Dn::parse(object)
             .is_ok_and(|object| Dn::parse(ancestor).is_ok_and(|ancestor| object.is_under(&ancestor)))
+    }
+
+    #[test]
+    fn a_parent_is_what_follows_the_first_comma_that_counts() {
+        let dn = Dn::parse("CN=Doe\\, Jane,OU=\"a,b\",DC=ad").expect("a DN");
+        let up: Vec<_> = std::iter::successors(dn.parent(), Dn::parent).map(|dn| dn.to_string()).collect();
+        assert_eq!(up, ["OU=\"a,b\",DC=ad", "DC=ad"]);
+        assert_eq!(dn.name().as_deref(), Some("doe, jane"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::sid::Sid;
 use crate::time::FileTime;
 use crate::wire::Entry;
 use keyback_core::{ObjectGuid, SourceAnchor, UserName};
-use ldap3_proto::proto::{LdapFilter, LdapSearchScope};
+use ldap3_proto::proto::{LdapFilter, LdapOp, LdapSearchScope};
 
 /// Attribute names as LDAP spells them.
 pub(crate) mod attr {
@@ -33,7 +33,7 @@ pub(crate) mod attr {
 }
 
 /// All that [`User`] shows. tokenGroups is computed, and only for a base search.
-const USER: [&str; 16] = [
+pub(crate) const USER: [&str; 16] = [
     attr::OBJECT_GUID,
     attr::OBJECT_SID,
     attr::OBJECT_CLASS,
@@ -53,7 +53,7 @@ const USER: [&str; 16] = [
 ];
 
 /// Enough to say which objects a name fits.
-const CANDIDATES: i32 = 5;
+pub(crate) const CANDIDATES: i32 = 5;
 
 /// A user as one domain controller shows it to the connector account. An `Option` is `None` where the attribute is
 /// absent *or unreadable*: the directory does not tell these apart.
@@ -170,16 +170,56 @@ pub(crate) fn by_guid(guid: ObjectGuid) -> String {
 }
 
 /// What a typed name may be.
-enum Form {
+pub(crate) enum Form<'a> {
     /// Read this object.
     Base(String),
     /// Search the users for this.
     Filter(LdapFilter),
-    /// No object can have this name.
-    Nobody,
+    /// A sAMAccountName of this domain, by its DNS or its NetBIOS name.
+    Qualified { domain: &'a str, account: &'a str },
 }
 
-fn equals(attribute: &str, value: &str) -> LdapFilter {
+/// What `name` may be, where users are looked for below `base`.
+pub(crate) fn form_of<'a>(name: &'a str, base: &Dn) -> Form<'a> {
+    let unbraced = name.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(name);
+    if let Some(guid) = unbraced.parse::<ObjectGuid>().ok().filter(|_| unbraced.len() == 36) {
+        return Form::Base(by_guid(guid));
+    }
+    if Dn::parse(name).is_ok_and(|dn| dn.is_under(base)) {
+        return Form::Base(name.to_owned());
+    }
+    if let Some((domain, account)) = name.split_once('\\') {
+        return Form::Qualified { domain, account };
+    }
+    let Some((account, suffix)) = name.rsplit_once('@') else {
+        return Form::Filter(equals(attr::SAM_ACCOUNT_NAME, name));
+    };
+    let mut any = vec![
+        equals(attr::USER_PRINCIPAL_NAME, name),
+        equals(attr::MAIL, name),
+        equals(attr::PROXY_ADDRESSES, &format!("smtp:{name}")),
+    ];
+    // Every account has this name too, whatever its userPrincipalName says ([MS-ADTS] 5.1.1.1.1).
+    if suffix.eq_ignore_ascii_case(&base.dns_domain()) && !account.is_empty() {
+        any.push(equals(attr::SAM_ACCOUNT_NAME, account));
+    }
+    Form::Filter(LdapFilter::Or(any))
+}
+
+/// Only people: objectCategory=person leaves computers and managed service accounts out and keeps inetOrgPerson in.
+pub(crate) fn people(filter: LdapFilter) -> LdapFilter {
+    LdapFilter::And(vec![equals("objectCategory", "person"), equals(attr::OBJECT_CLASS, "user"), filter])
+}
+
+/// Where the NetBIOS name of the domain stands.
+pub(crate) fn netbios_search(base: &Dn, configuration: Option<&str>) -> LdapOp {
+    let of_domain =
+        LdapFilter::And(vec![equals(attr::OBJECT_CLASS, "crossRef"), equals("nCName", base.as_str())]);
+    let partitions = format!("CN=Partitions,{}", configuration.unwrap_or_default());
+    search(&partitions, LdapSearchScope::OneLevel, of_domain, 1, &["nETBIOSName"])
+}
+
+pub(crate) fn equals(attribute: &str, value: &str) -> LdapFilter {
     // A value of its own in BER: nothing in it is ever read as a part of the filter.
     LdapFilter::Equality(attribute.to_owned(), value.to_owned())
 }
@@ -187,55 +227,28 @@ fn equals(attribute: &str, value: &str) -> LdapFilter {
 impl Inner {
     async fn find_on(&self, dc: &Dc, name: &str) -> Result<User, FindError> {
         let nobody = || FindError::NotFound { dc: dc.name.clone() };
-        match self.form_of(dc, name).await? {
-            Form::Base(base) => self.load_on(dc, &base).await,
-            Form::Filter(filter) => {
-                let mut found = self.search_users(dc, filter).await?;
-                match (found.pop(), found.is_empty()) {
-                    (None, _) => Err(nobody()),
-                    (Some((guid, _)), true) => self.load_on(dc, &by_guid(guid)).await,
-                    (Some(last), false) => {
-                        let dns = found.into_iter().chain([last]).map(|(_, dn)| dn).collect();
-                        Err(FindError::Several { dc: dc.name.clone(), dns })
-                    }
-                }
-            }
-            Form::Nobody => Err(nobody()),
-        }
-    }
-
-    async fn form_of(&self, dc: &Dc, name: &str) -> Result<Form, FindError> {
-        let unbraced = name.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(name);
-        if let Some(guid) = unbraced.parse::<ObjectGuid>().ok().filter(|_| unbraced.len() == 36) {
-            return Ok(Form::Base(by_guid(guid)));
-        }
         let base = self.base(dc).await?;
-        if Dn::parse(name).is_ok_and(|dn| dn.is_under(&base)) {
-            return Ok(Form::Base(name.to_owned()));
-        }
-        if let Some((domain, account)) = name.split_once('\\') {
-            let ours = domain.eq_ignore_ascii_case(&base.dns_domain())
-                || domain.eq_ignore_ascii_case(self.netbios_name(dc).await?);
-            let usable = ours && !account.is_empty() && !account.contains('\\');
-            return Ok(if usable {
-                Form::Filter(equals(attr::SAM_ACCOUNT_NAME, account))
-            } else {
-                Form::Nobody
-            });
-        }
-        let Some((account, suffix)) = name.rsplit_once('@') else {
-            return Ok(Form::Filter(equals(attr::SAM_ACCOUNT_NAME, name)));
+        let filter = match form_of(name, &base) {
+            Form::Base(base) => return self.load_on(dc, &base).await,
+            Form::Filter(filter) => filter,
+            Form::Qualified { domain, account } => {
+                let ours = domain.eq_ignore_ascii_case(&base.dns_domain())
+                    || domain.eq_ignore_ascii_case(self.netbios_name(dc).await?);
+                if !ours || account.is_empty() || account.contains('\\') {
+                    return Err(nobody());
+                }
+                equals(attr::SAM_ACCOUNT_NAME, account)
+            }
         };
-        let mut any = vec![
-            equals(attr::USER_PRINCIPAL_NAME, name),
-            equals(attr::MAIL, name),
-            equals(attr::PROXY_ADDRESSES, &format!("smtp:{name}")),
-        ];
-        // Every account has this name too, whatever its userPrincipalName says ([MS-ADTS] 5.1.1.1.1).
-        if suffix.eq_ignore_ascii_case(&base.dns_domain()) && !account.is_empty() {
-            any.push(equals(attr::SAM_ACCOUNT_NAME, account));
+        let mut found = self.search_users(dc, filter).await?;
+        match (found.pop(), found.is_empty()) {
+            (None, _) => Err(nobody()),
+            (Some((guid, _)), true) => self.load_on(dc, &by_guid(guid)).await,
+            (Some(last), false) => {
+                let dns = found.into_iter().chain([last]).map(|(_, dn)| dn).collect();
+                Err(FindError::Several { dc: dc.name.clone(), dns })
+            }
         }
-        Ok(Form::Filter(LdapFilter::Or(any)))
     }
 
     /// Where users are looked for.
@@ -249,15 +262,8 @@ impl Inner {
     /// The NetBIOS name of the domain. Read once; empty where the domain does not show it.
     async fn netbios_name(&self, dc: &Dc) -> Result<&str, DirectoryError> {
         let read = async || {
-            let answer = self.read_with(dc, |facts| {
-                let of_domain = LdapFilter::And(vec![
-                    equals(attr::OBJECT_CLASS, "crossRef"),
-                    equals("nCName", facts.base.as_str()),
-                ]);
-                let partitions =
-                    format!("CN=Partitions,{}", facts.configuration.as_deref().unwrap_or_default());
-                search(&partitions, LdapSearchScope::OneLevel, of_domain, 1, &["nETBIOSName"])
-            });
+            let answer =
+                self.read_with(dc, |facts| netbios_search(&facts.base, facts.configuration.as_deref()));
             let answer = answer.await?;
             let name = answer.entries.first().and_then(|entry| entry.text("nETBIOSName"));
             Ok::<_, DirectoryError>(name.unwrap_or_default().to_owned())
@@ -266,14 +272,9 @@ impl Inner {
     }
 
     async fn search_users(&self, dc: &Dc, filter: LdapFilter) -> Result<Vec<(ObjectGuid, Dn)>, FindError> {
-        // objectCategory=person leaves computers and managed service accounts out and keeps inetOrgPerson in.
-        let filter = LdapFilter::And(vec![
-            equals("objectCategory", "person"),
-            equals(attr::OBJECT_CLASS, "user"),
-            filter,
-        ]);
         let base = self.base(dc).await?;
-        let op = search(base.as_str(), LdapSearchScope::Subtree, filter, CANDIDATES, &[attr::OBJECT_GUID]);
+        let op =
+            search(base.as_str(), LdapSearchScope::Subtree, people(filter), CANDIDATES, &[attr::OBJECT_GUID]);
         let answer = self.read(dc, op).await?;
         match answer.reply.result {
             // 4: more than the size limit, so several in any case.
@@ -310,23 +311,23 @@ fn unreadable(dc: &Dc, entry: &Entry, attribute: &'static str) -> FindError {
     FindError::Unreadable { dc: dc.name.clone(), dn: crate::reply::clean(entry.dn.as_bytes()), attribute }
 }
 
-fn wire_guid(value: Option<&[u8]>) -> Option<[u8; 16]> {
+pub(crate) fn wire_guid(value: Option<&[u8]>) -> Option<[u8; 16]> {
     value.and_then(|bytes| bytes.try_into().ok())
 }
 
-fn guid(dc: &Dc, entry: &Entry) -> Result<ObjectGuid, FindError> {
+pub(crate) fn guid(dc: &Dc, entry: &Entry) -> Result<ObjectGuid, FindError> {
     let bytes = wire_guid(entry.bytes(attr::OBJECT_GUID));
     bytes.map(ObjectGuid::from_wire).ok_or_else(|| unreadable(dc, entry, attr::OBJECT_GUID))
 }
 
-fn dn(dc: &Dc, text: &str) -> Result<Dn, FindError> {
+pub(crate) fn dn(dc: &Dc, text: &str) -> Result<Dn, FindError> {
     Dn::parse(text).map_err(|_| {
         let reason = "an object's DN is no DN".to_owned();
         DirectoryError::Protocol { dc: dc.name.clone(), step: Step::Read, reason }.into()
     })
 }
 
-fn decode_user(dc: &Dc, entry: &Entry) -> Result<User, FindError> {
+pub(crate) fn decode_user(dc: &Dc, entry: &Entry) -> Result<User, FindError> {
     let guid = guid(dc, entry)?;
     let object_classes = entry.texts(attr::OBJECT_CLASS);
     // A DN or a GUID may name anything; only users have passwords that are ours to set.

@@ -9,6 +9,7 @@ pub mod descriptor;
 mod directory;
 mod dn;
 mod error;
+mod examine;
 mod find;
 pub mod guid;
 mod policy;
@@ -26,8 +27,13 @@ pub use config::{ConfigError, Connector, DcAddress, DirectoryConfig, Limits};
 pub use directory::Directory;
 pub use dn::{Dn, NotADn};
 pub use error::{DirectoryError, FindError, Step};
+pub use examine::{
+    Account, ConnectorAccount, Container, DcState, Examination, Found, Ground, Holder, Subject, Tombstone,
+};
 pub use find::User;
+pub use policy::{AdInterval, Applies, Policy, Rule};
 pub use probe::{DcReport, StepReport};
+pub use reply::{named_cause, read_reply};
 pub use settle::Settled;
 pub use sid::{NotASid, Sid};
 pub use time::FileTime;

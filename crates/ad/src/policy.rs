@@ -14,27 +14,50 @@ use std::time::Duration;
 
 /// A duration as AD stores it: a negative count of 100 ns. 0 is "none", the lowest value "for ever".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct AdInterval(i64);
+pub struct AdInterval(pub(crate) i64);
 
 impl AdInterval {
+    /// As stored: a negative count of 100 ns.
+    pub const fn from_ticks(ticks: i64) -> Self {
+        Self(ticks)
+    }
+
     fn ticks(self) -> i64 {
         self.0.checked_neg().unwrap_or(i64::MAX)
+    }
+
+    /// Whole seconds; `None` is "for ever".
+    pub fn seconds(self) -> Option<i64> {
+        self.0.checked_neg().map(|ticks| ticks / 10_000_000)
+    }
+
+    /// When it ends if it began at `at`. `None`: never.
+    pub fn after(self, at: FileTime) -> Option<FileTime> {
+        self.0.checked_neg()?.checked_add(at.as_ticks()).map(FileTime::from_ticks)
     }
 }
 
 /// The rules for one user. `None` where one cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Policy {
+pub struct Policy {
     /// The domain, or the fine-grained policy: its DN.
-    source: String,
-    min_length: Option<usize>,
-    complexity: Option<bool>,
-    history: Option<u32>,
-    min_age: Option<AdInterval>,
+    pub source: String,
+    /// In UTF-16 units.
+    pub min_length: Option<usize>,
+    /// Three of five kinds of characters, and no name.
+    pub complexity: Option<bool>,
+    /// How many passwords are remembered, the present one among them.
+    pub history: Option<u32>,
+    /// How old a password must be before it may be changed.
+    pub min_age: Option<AdInterval>,
+    /// How long an account stays locked; 0 also is "until it is unlocked by hand".
+    pub lockout_duration: Option<AdInterval>,
 }
 
 /// What applies.
-pub(crate) enum Applies {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applies {
+    /// These rules.
     Policy(Policy),
     /// A fine-grained policy that the connector account cannot read.
     UnreadablePso(String),
@@ -42,26 +65,40 @@ pub(crate) enum Applies {
 
 /// A rule that the password or the account breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rule {
+pub enum Rule {
+    /// Too short, or over 256 characters.
     Length,
+    /// Fewer than three kinds of characters.
     Complexity,
+    /// The account's name, or a part of the displayed one.
     ContainsName,
+    /// The last change is too recent.
     MinAge,
 }
+
+impl Rule {
+    /// In the order in which a person can do something about them.
+    pub const ALL: [Self; 4] = [Self::Length, Self::Complexity, Self::ContainsName, Self::MinAge];
+}
+
+/// What [`Policy`] is read from, on a PSO and on the domain.
+pub(crate) const PSO: [&str; 5] = [
+    "msDS-MinimumPasswordLength",
+    "msDS-PasswordComplexityEnabled",
+    "msDS-PasswordHistoryLength",
+    "msDS-MinimumPasswordAge",
+    "msDS-LockoutDuration",
+];
+pub(crate) const DOMAIN: [&str; 5] =
+    ["minPwdLength", "pwdProperties", "pwdHistoryLength", "minPwdAge", "lockoutDuration"];
 
 impl Inner {
     /// Reads the policy that applies to `user`: its resultant PSO, which replaces every value, else the domain's.
     pub(crate) async fn read_policy(&self, dc: &Dc, user: &User) -> Result<Applies, FindError> {
         let entry = self.entry(dc, &by_guid(user.guid), &["msDS-ResultantPSO"]).await?;
         if let Some(pso) = entry.text("msDS-ResultantPSO") {
-            let attributes = [
-                "msDS-MinimumPasswordLength",
-                "msDS-PasswordComplexityEnabled",
-                "msDS-PasswordHistoryLength",
-                "msDS-MinimumPasswordAge",
-            ];
             let unreadable = || Applies::UnreadablePso(crate::reply::clean(pso.as_bytes()));
-            return match self.entry(dc, pso, &attributes).await {
+            return match self.entry(dc, pso, &PSO).await {
                 // Without the right the object itself is still there, and empty (measured on Samba 4.17.12).
                 Ok(entry) if entry.attributes.is_empty() => Ok(unreadable()),
                 Ok(entry) => Ok(Applies::Policy(pso_policy(&entry))),
@@ -70,8 +107,7 @@ impl Inner {
             };
         }
         let domain = self.connection(dc, Use::Reads).await?.facts.base.clone();
-        let attributes = ["minPwdLength", "pwdProperties", "pwdHistoryLength", "minPwdAge"];
-        let entry = self.entry(dc, domain.as_str(), &attributes).await?;
+        let entry = self.entry(dc, domain.as_str(), &DOMAIN).await?;
         Ok(Applies::Policy(domain_policy(&entry)))
     }
 
@@ -114,23 +150,25 @@ impl Inner {
     }
 }
 
-fn domain_policy(entry: &Entry) -> Policy {
+pub(crate) fn domain_policy(entry: &Entry) -> Policy {
     Policy {
         source: crate::reply::clean(entry.dn.as_bytes()),
         min_length: entry.number("minPwdLength"),
         complexity: entry.number::<u32>("pwdProperties").map(|properties| properties & 1 != 0),
         history: entry.number("pwdHistoryLength"),
         min_age: entry.number("minPwdAge").map(AdInterval),
+        lockout_duration: entry.number("lockoutDuration").map(AdInterval),
     }
 }
 
-fn pso_policy(entry: &Entry) -> Policy {
+pub(crate) fn pso_policy(entry: &Entry) -> Policy {
     Policy {
         source: crate::reply::clean(entry.dn.as_bytes()),
         min_length: entry.number("msDS-MinimumPasswordLength"),
         complexity: entry.text("msDS-PasswordComplexityEnabled").map(|enabled| enabled == "TRUE"),
         history: entry.number("msDS-PasswordHistoryLength"),
         min_age: entry.number("msDS-MinimumPasswordAge").map(AdInterval),
+        lockout_duration: entry.number("msDS-LockoutDuration").map(AdInterval),
     }
 }
 
@@ -149,27 +187,48 @@ impl Policy {
 
     /// The first rule that is broken, in the order in which a person can do something about it ([MS-SAMR] 3.1.1.7.2).
     fn broken_by(&self, password: &str, user: &User, now: Option<Timestamp>) -> Option<Rule> {
+        Rule::ALL.into_iter().find(|rule| self.breaks(*rule, password, user, now) == Some(true))
+    }
+
+    /// Whether setting `password` for `user` breaks `rule`, where it is enforced. `None`: what decides cannot be read.
+    pub fn judge(
+        &self,
+        rule: Rule,
+        password: &NewPassword,
+        user: &User,
+        now: Option<Timestamp>,
+    ) -> Option<bool> {
+        self.breaks(rule, password.expose(), user, now)
+    }
+
+    fn breaks(&self, rule: Rule, password: &str, user: &User, now: Option<Timestamp>) -> Option<bool> {
         const PASSWORD_NOT_REQUIRED: u32 = 0x20;
-        let length = password.encode_utf16().count();
-        let exempt = user.user_account_control.is_some_and(|flags| flags & PASSWORD_NOT_REQUIRED != 0);
-        if length > 256 || (!exempt && self.min_length.is_some_and(|least| length < least)) {
-            return Some(Rule::Length);
-        }
-        if self.complexity == Some(true) {
-            if kinds_of_characters(password) < 3 {
-                return Some(Rule::Complexity);
+        match rule {
+            Rule::Length => {
+                let length = password.encode_utf16().count();
+                let exempt =
+                    user.user_account_control.is_some_and(|flags| flags & PASSWORD_NOT_REQUIRED != 0);
+                if length > 256 {
+                    return Some(true);
+                }
+                if exempt { Some(false) } else { self.min_length.map(|least| length < least) }
             }
-            if contains_name(password, &user.sam_account_name, user.display_name.as_deref()) {
-                return Some(Rule::ContainsName);
-            }
+            Rule::Complexity => self.complexity.map(|on| on && kinds_of_characters(password) < 3),
+            Rule::ContainsName => self.complexity.map(|on| {
+                on && contains_name(password, &user.sam_account_name, user.display_name.as_deref())
+            }),
+            Rule::MinAge => self.too_young(user, now),
         }
-        let too_young = || {
-            let (set, age, now) = (user.pwd_last_set.filter(|set| !set.is_zero())?, self.min_age?, now?);
-            // The domain controller's clock is read in whole seconds, cut off: in doubt, old enough.
-            let now = FileTime::from_timestamp(now.plus(Duration::from_secs(1)));
-            Some(age.ticks() > 0 && now.as_ticks() < set.as_ticks().saturating_add(age.ticks()))
-        };
-        too_young().unwrap_or(false).then_some(Rule::MinAge)
+    }
+
+    /// Whether the last change is younger than the minimum age. `None`: what decides cannot be read.
+    pub fn too_young(&self, user: &User, now: Option<Timestamp>) -> Option<bool> {
+        // The domain controller's clock is read in whole seconds, cut off: in doubt, old enough.
+        let now = FileTime::from_timestamp(now?.plus(Duration::from_secs(1)));
+        let age = self.min_age?;
+        let set = user.pwd_last_set?;
+        let ends = set.as_ticks().saturating_add(age.ticks());
+        Some(!set.is_zero() && age.ticks() > 0 && now.as_ticks() < ends)
     }
 }
 
@@ -235,6 +294,7 @@ mod tests {
             complexity: Some(true),
             history: Some(24),
             min_age: Some(AdInterval(-HOUR)),
+            lockout_duration: None,
         }
     }
 

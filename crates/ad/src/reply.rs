@@ -4,7 +4,10 @@
 //! 53, and only Samba's text names the rule. Every shape here was measured or is cited in the tests' table.
 
 use crate::wire::RawResult;
+use keyback_codes::Cause;
 use keyback_core::ServerReply;
+use keyback_core::job::Operation;
+use std::sync::LazyLock;
 
 /// What was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +72,8 @@ const SAMBA_RULES: [(&str, Meaning); 9] = [
 impl From<RawResult> for ServerReply {
     fn from(raw: RawResult) -> Self {
         let text = clean(&raw.text);
-        Self { result: raw.code, win32: leading_code(&text), bind_data: bind_data(raw.code, &text), text }
+        let (win32, bind_data) = (leading_code(&text), bind_data(raw.code, &text));
+        Self { result: raw.code, win32, bind_data, text: if *BARE { bare(text) } else { text } }
     }
 }
 
@@ -88,6 +92,51 @@ pub(crate) fn clean(bytes: &[u8]) -> String {
         }
     }
     cleaned
+}
+
+/// What a domain controller answered, from a result code and a text as a log or a person gives them.
+pub fn read_reply(result: u32, text: &str) -> ServerReply {
+    RawResult { code: result, text: text.as_bytes().to_vec() }.into()
+}
+
+/// What the answer to a modify names by itself. `None` where a Windows domain controller says no more than that it
+/// refused, or Samba's text fits several causes.
+pub fn named_cause(operation: Operation, reply: &ServerReply) -> Option<Cause> {
+    let asked = match operation {
+        Operation::Reset => Asked::Reset,
+        Operation::Change => Asked::Change,
+        Operation::Unlock => Asked::Unlock,
+    };
+    match classify(asked, reply) {
+        Meaning::CannotChange => Some(Cause::RightsCannotChange),
+        Meaning::WrongCurrentPassword => Some(Cause::TargetWrongPassword),
+        Meaning::Locked => Some(Cause::TargetLocked),
+        Meaning::TooShort => Some(Cause::PolicyLength),
+        Meaning::NotComplex => Some(Cause::PolicyComplexity),
+        Meaning::InHistory => Some(Cause::PolicyHistory),
+        Meaning::TooYoung => Some(Cause::PolicyMinAge),
+        Meaning::Stale => Some(Cause::TargetOutrun),
+        Meaning::NotFound => Some(Cause::TargetNotFound),
+        Meaning::ReadOnly => Some(Cause::DcReadOnly),
+        Meaning::Busy => Some(Cause::DcBusy),
+        Meaning::AccessDenied
+        | Meaning::Filter
+        | Meaning::SomePolicy
+        | Meaning::NotBound
+        | Meaning::Unknown => None,
+    }
+}
+
+/// `KEYBACK_BARE`, for tests: every answer's text is cut to its code, as if a Windows domain controller had sent it. What
+/// a bind's `data` says is kept, because Windows says it too.
+static BARE: LazyLock<bool> = LazyLock::new(|| std::env::var_os("KEYBACK_BARE").is_some());
+
+fn bare(text: String) -> String {
+    match leading_code(&text) {
+        Some(_) if text.contains(", data ") => text,
+        Some(_) => text.chars().take(8).chain(": ".chars()).collect(),
+        None => String::new(),
+    }
 }
 
 /// `^[0-9A-Fa-f]{8}: `. Samba leaves it out where its own text begins with a letter from a to f.
@@ -156,6 +205,16 @@ mod tests {
     /// Operation, LDAP code, text, meaning. 4.17 and 4.24: measured on Samba 4.17.12 and 4.24.7. Windows: texts seen in
     /// public reports (ltb-project/self-service-password#694, cannatag/ldap3#1157 and #882, pwm-project/pwm#407) or
     /// built after the specification that reference/active-directory.md names.
+    #[test]
+    fn a_bare_answer_keeps_its_code_and_what_a_sign_in_says() {
+        let rule = "0000052D: Constraint violation - check_password_restrictions: the password is too short.";
+        assert_eq!(bare(rule.to_owned()), "0000052D: ");
+        assert_eq!(bare("error in module acl: insufficient access rights".to_owned()), "");
+        let sign_in =
+            "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data 52e, v1db1";
+        assert_eq!(bare(sign_in.to_owned()), sign_in);
+    }
+
     #[test]
     fn every_known_answer_means_what_was_measured() {
         use Asked::{Change, MustChange, Reset, Unlock};

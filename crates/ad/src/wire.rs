@@ -98,9 +98,56 @@ pub(crate) enum WireError {
     Read(#[from] std::io::Error),
 }
 
+/// A filter whose values are bytes, as those of objectSid are. `ldap3_proto`'s filters hold text only.
+#[derive(Debug, Clone)]
+pub(crate) enum Match {
+    /// Any of these.
+    Any(Vec<Match>),
+    /// This attribute has this value.
+    Equals(&'static str, Vec<u8>),
+}
+
+impl Match {
+    /// Compares with a text.
+    pub(crate) fn text(attribute: &'static str, value: &str) -> Self {
+        Self::Equals(attribute, value.as_bytes().to_vec())
+    }
+
+    /// RFC 4511 section 4.5.1.7: or is [1], equalityMatch is [3].
+    fn into_tag(self) -> StructureTag {
+        let octets = |bytes| StructureTag { class: TagClass::Universal, id: 4, payload: PL::P(bytes) };
+        let (id, parts) = match self {
+            Self::Any(filters) => (1, filters.into_iter().map(Self::into_tag).collect()),
+            Self::Equals(attribute, value) => (3, vec![octets(attribute.as_bytes().to_vec()), octets(value)]),
+        };
+        StructureTag { class: TagClass::Context, id, payload: PL::C(parts) }
+    }
+}
+
 /// A request as bytes.
 pub(crate) fn encode(msgid: i32, op: LdapOp, ctrl: Vec<LdapControl>) -> Zeroizing<Vec<u8>> {
-    let tag = StructureTag::from(LdapMsg { msgid, op, ctrl });
+    encode_tag(StructureTag::from(LdapMsg { msgid, op, ctrl }))
+}
+
+/// A search as bytes, with another filter than the one that stands in it.
+pub(crate) fn encode_search(
+    msgid: i32,
+    search: LdapOp,
+    filter: Match,
+    ctrl: Vec<LdapControl>,
+) -> Zeroizing<Vec<u8>> {
+    let mut tag = StructureTag::from(LdapMsg { msgid, op: search, ctrl });
+    // RFC 4511 section 4.5.1: the filter is the seventh field of the request, which is the message's second.
+    if let PL::C(message) = &mut tag.payload
+        && let Some(StructureTag { payload: PL::C(fields), .. }) = message.get_mut(1)
+        && let Some(place) = fields.get_mut(6)
+    {
+        *place = filter.into_tag();
+    }
+    encode_tag(tag)
+}
+
+fn encode_tag(tag: StructureTag) -> Zeroizing<Vec<u8>> {
     // Exactly large enough: a buffer that grows leaves copies behind that nobody wipes.
     let mut bytes = Zeroizing::new(Vec::with_capacity(encoded_length(&tag)));
     write(tag, &mut bytes);
@@ -288,6 +335,32 @@ mod tests {
         let message = LdapMsg { msgid: 70_000, op: op.clone(), ctrl: vec![control.clone()] };
         ldap3_proto::LdapCodec::default().encode(message, &mut theirs).expect("it encodes");
         assert_eq!(encode(70_000, op, vec![control]).as_slice(), &theirs[..]);
+    }
+
+    #[test]
+    fn a_filter_of_bytes_is_written_as_the_same_filter_of_text() {
+        let search = |filter| {
+            LdapOp::SearchRequest(LdapSearchRequest {
+                base: "DC=ad".to_owned(),
+                scope: LdapSearchScope::Subtree,
+                aliases: LdapDerefAliases::Never,
+                sizelimit: 5,
+                timelimit: 0,
+                typesonly: false,
+                filter,
+                attrs: vec!["mail".to_owned()],
+            })
+        };
+        let text = LdapFilter::Or(vec![
+            LdapFilter::Equality("mail".to_owned(), "a*b".to_owned()),
+            LdapFilter::Equality("cn".to_owned(), "x".to_owned()),
+        ]);
+        let bytes = Match::Any(vec![Match::text("mail", "a*b"), Match::Equals("cn", b"x".to_vec())]);
+        let dummy = LdapFilter::Present("objectClass".to_owned());
+        assert_eq!(
+            encode_search(9, search(dummy), bytes, vec![]).as_slice(),
+            encode(9, search(text), vec![]).as_slice()
+        );
     }
 
     #[test]

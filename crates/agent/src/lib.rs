@@ -4,6 +4,7 @@
 //! own what it began, and listens on no socket. The server may ask; it cannot make the agent do anything twice, for
 //! somebody else, or without a proof.
 
+pub mod doctor;
 mod guard;
 mod journal;
 mod keys;

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod clock;
+pub mod diagnosis;
 pub mod ids;
 pub mod job;
 pub mod keys;

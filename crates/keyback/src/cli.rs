@@ -1,6 +1,7 @@
 //! The command line's form. What each command does lies in its own module.
 
 use crate::config::Config;
+use crate::doctor::DoctorOptions;
 use crate::init::InitOptions;
 use crate::output::Trouble;
 use crate::scan::ScanOptions;
@@ -71,6 +72,12 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say why a password reset of one user fails, and what mends it
+    #[command(after_help = "\
+USER is a userPrincipalName, a sAMAccountName, DOMAIN\\name, a mail address, a DN or an objectGUID.\n\
+Without --dc the [agent] section of the configuration is used; with --dc no configuration is read.\n\
+Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage or configuration, 3 it could not look.")]
+    Doctor(Box<DoctorOptions>),
     /// Say what a code means: AADSTS120008, 120008, 0x52D, 52e, 33004, a name, or a whole pasted error
     #[command(after_help = "\
 Spellings that are read: AADSTS120008, 120008, SSPR_0029, 0x52D, 0000052D, 1325, -2147023570, 52e, 33004, \

@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod cli;
 mod config;
+mod doctor;
 mod explain;
 mod init;
 mod job;
@@ -22,9 +23,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // Every TLS client and server of ours uses ring; a second installation would be a bug and is harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // One thread for what waits: a second one costs a reset half a millisecond of CPU in waking each other (measured by
-    // ./bench writeback on two cores). What computes or blocks goes to threads of its own.
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output::report(&Trouble::internal(format!("no threads to run on: {error}"))),
     };
@@ -40,6 +39,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Trouble> {
         Command::Agent { config } => serve::agent(&config.load()?).await,
         Command::Init(options) => init::run(options).await,
         Command::Check { config, json } => check::run(&config, json).await,
+        Command::Doctor(options) => doctor::run(*options).await,
         Command::Explain { site: Some(folder), base_url, .. } => {
             explain::write_site(&folder, base_url.as_deref())
         }

@@ -5,8 +5,10 @@ use keyback_codes::catalogue::{Severity, Shell};
 
 /// A line longer than this is hard to read.
 const WIDEST: usize = 100;
-const HEAD: Style = Style::new().bold();
-const QUIET: Style = Style::new().dimmed();
+/// A headline.
+pub const HEAD: Style = Style::new().bold();
+/// What may be passed over.
+pub const QUIET: Style = Style::new().dimmed();
 const TYPED: Style = AnsiColor::Cyan.on_default();
 
 const fn colour(severity: Severity) -> Style {
@@ -74,7 +76,7 @@ impl Page {
     pub fn paragraph(&mut self, first: &str, text: &str) {
         let rest = " ".repeat(first.chars().count());
         let options = textwrap::Options::new(self.width).initial_indent(first).subsequent_indent(&rest);
-        for line in textwrap::wrap(text, options.break_words(false)) {
+        for line in textwrap::wrap(text, options) {
             self.line(&line);
         }
     }
@@ -89,14 +91,16 @@ impl Page {
 
     /// How bad, in its colour, and why.
     pub fn severity(&mut self, first: &str, severity: Severity, reason: &str) {
+        self.marked(first, severity.word(), colour(severity), &format!("{severity}. {reason}"));
+    }
+
+    /// A paragraph with a word in a colour of its own: the first `mark` in it, or in what stands before it.
+    pub fn marked(&mut self, first: &str, mark: &str, style: Style, text: &str) {
         let before = self.text.len();
-        self.paragraph(first, &format!("{severity}. {reason}"));
-        let style = colour(severity);
-        let (word, painted) = (severity.to_string(), format!("{style}{severity}{style:#}"));
-        let (indent, rest) = self.text[before..].split_at(first.len());
-        let painted = format!("{indent}{}", rest.replacen(&word, &painted, 1));
-        self.text.truncate(before);
-        self.text.push_str(&painted);
+        self.paragraph(first, text);
+        let painted = format!("{style}{mark}{style:#}");
+        let lines = self.text.split_off(before).replacen(mark, &painted, 1);
+        self.text.push_str(&lines);
     }
 
     /// A text beside a label of some letters, or below one that is longer.

@@ -207,7 +207,8 @@ fn free_address() -> Result<Ipv4Addr> {
     for _ in 0..1000 {
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let count = COUNTER.fetch_add(1, Ordering::Relaxed).to_be_bytes()[3];
-        let address = Ipv4Addr::new(127, 100 + high % 100, low, count.max(2));
+        // Each count another address: two DCs of one process must never share one.
+        let address = Ipv4Addr::new(127, 100 + high % 100, low, 2 + count % 250);
         if TcpStream::connect((address, 389)).is_err() {
             return Ok(address);
         }
@@ -439,6 +440,47 @@ impl Lab {
         let (good, _, err) = run(&mut command, &format!("{password}\n"))?;
         ensure!(good || err.contains("Preauthentication failed") || err.contains("Password"), "kinit: {err}");
         Ok(good)
+    }
+
+    /// Makes a reset of `user` fail for this cause (`lab/break --list`). The password that then fails, where only some do.
+    pub fn break_it(&self, cause: &str, user: &str) -> Result<Option<String>> {
+        ensure!(self.private.is_some(), "a shared DC is not to be broken");
+        let dir = self.env("AD_DIR");
+        let mut command = Command::new(project().join("lab/break"));
+        let (good, out, err) = run(command.args([cause, user, "--dir", dir]), "")?;
+        ensure!(good, "lab/break {cause}: {err}");
+        Ok(read_env(&out).remove("BREAK_PASSWORD"))
+    }
+
+    /// Puts back what was broken.
+    pub fn mend(&self) -> Result<()> {
+        let mut command = Command::new(project().join("lab/mend"));
+        let (good, _, err) = run(command.args(["--dir", self.env("AD_DIR")]), "")?;
+        ensure!(good, "lab/mend: {err}");
+        Ok(())
+    }
+
+    /// What `lab/break` can make on this version: the cause, with its variant.
+    pub fn breakable(&self) -> Result<Vec<String>> {
+        let (good, out, err) = run(Command::new(project().join("lab/break")).arg("--list"), "")?;
+        ensure!(good, "lab/break --list: {err}");
+        let fits = |shows: &str| shows == "both" || shows == self.env("AD_SAMBA");
+        let rows = out.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (cause, _, shows) = (words.next()?, words.next()?, words.next()?);
+            fits(shows).then(|| cause.to_owned())
+        });
+        Ok(rows.collect())
+    }
+
+    /// Puts more objects into it, in the language of `lab/seed`.
+    pub fn seed(&self, statements: &str) -> Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), statements)?;
+        let mut command = Command::new(project().join("lab/seed"));
+        let (good, _, err) = run(command.arg(file.path()).args(["--dir", self.env("AD_DIR")]), "")?;
+        ensure!(good, "lab/seed: {err}");
+        Ok(())
     }
 
     fn processes(&self) -> Result<Vec<String>> {

@@ -1,0 +1,6 @@
+//! Doctor against real domain controllers, broken and healthy.
+
+mod breaks;
+mod healthy;
+mod reach;
+mod support;

@@ -1,0 +1,178 @@
+//! `keyback doctor USER`: why a reset of this user fails, with the evidence, and what mends it.
+//!
+//! Runs from the agent's configuration, or stand-alone from flags, against any Active Directory.
+
+mod page;
+
+use crate::cli::ConfigPath;
+use crate::config::{Agent, ConfigError, read_secret};
+use crate::output::{self, BLIND, FOUND, Trouble, USAGE};
+use clap::Args;
+use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Dn, Limits, Sid};
+use keyback_agent::doctor::{self, Case, Observed, Setting};
+use keyback_core::diagnosis::{Diagnosis, State};
+use keyback_core::job::Operation;
+use keyback_core::{NewPassword, SystemClock, UserName};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use zeroize::Zeroizing;
+
+/// What doctor takes.
+#[derive(Args)]
+pub struct DoctorOptions {
+    /// Whom to look at
+    #[arg(value_name = "USER", allow_hyphen_values = true)]
+    user: String,
+    #[command(flatten)]
+    config: ConfigPath,
+    /// One JSON document on standard output
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+    /// A file with the password that the person wants, to be judged by the rules
+    #[arg(long, value_name = "FILE")]
+    candidate_file: Option<PathBuf>,
+    /// What the domain controller answered when it refused: "50 00002098: SecErr: …"
+    #[arg(long, value_name = "RESULT TEXT")]
+    reply: Option<String>,
+}
+
+/// Which directory, when no configuration says it.
+#[derive(Args)]
+struct Place {
+    /// A domain controller (repeatable, the preferred one first); no configuration is then read
+    #[arg(long, value_name = "LDAPS-URL", requires_all = ["ca", "connector", "password_file"])]
+    dc: Vec<String>,
+    /// Where to dial the domain controller instead of asking DNS (repeatable, in the order of --dc)
+    #[arg(long, value_name = "IP", requires = "dc")]
+    dc_address: Vec<IpAddr>,
+    /// The CA that issued the domain controllers' certificates, PEM
+    #[arg(long, value_name = "FILE", requires = "dc")]
+    ca: Option<PathBuf>,
+    /// The connector account's userPrincipalName
+    #[arg(long, value_name = "UPN", requires = "dc")]
+    connector: Option<String>,
+    /// A file with the connector account's password
+    #[arg(long, value_name = "FILE", requires = "dc")]
+    password_file: Option<PathBuf>,
+    /// Where to look for users; the domain when absent
+    #[arg(long, value_name = "DN", requires = "dc")]
+    base: Option<String>,
+    /// An OU whose users may be reset (repeatable); everybody when absent
+    #[arg(long, value_name = "DN", requires = "dc")]
+    scope: Vec<String>,
+}
+
+/// `keyback doctor`.
+pub async fn run(options: DoctorOptions) -> Result<ExitCode, Trouble> {
+    let name = UserName::parse(&options.user).map_err(|error| Trouble::of(USAGE, &error))?;
+    let candidate = options.candidate_file.as_deref().map(read_candidate).transpose()?;
+    let observed = options.reply.as_deref().map(parse_reply).transpose()?;
+    let (directory, setting) = if options.place.dc.is_empty() {
+        let config = options.config.load()?;
+        from_config(config.agent()?).await?
+    } else {
+        options.place.open()?
+    };
+    let case = Case { name: &name, candidate: candidate.as_ref(), observed: observed.as_ref() };
+    let diagnosis = doctor::diagnose(&directory, &setting, &case, &SystemClock).await;
+    if options.json {
+        output::say_json(&diagnosis)?;
+    } else {
+        output::say_styled(&page::render(&diagnosis));
+    }
+    Ok(ExitCode::from(exit(&diagnosis)))
+}
+
+/// Nothing that was read proves a fault, and something could not be read: that is not having looked.
+fn exit(diagnosis: &Diagnosis) -> u8 {
+    let proven = diagnosis.verdicts.iter().any(|verdict| verdict.state == State::Confirmed);
+    match (diagnosis.verdicts.is_empty(), &diagnosis.dc) {
+        (true, Some(_)) => 0,
+        (_, None) => BLIND,
+        (false, Some(_)) if proven => FOUND,
+        (false, Some(_)) => {
+            let guessed = diagnosis.verdicts.iter().any(|verdict| verdict.state == State::Possible);
+            if guessed { FOUND } else { BLIND }
+        }
+    }
+}
+
+async fn from_config(agent: &Agent) -> Result<(Directory, Setting), Trouble> {
+    let directory = agent.directory()?;
+    let groups: Result<Vec<Sid>, _> = agent.protected_groups.iter().map(|sid| sid.parse()).collect();
+    let protected_groups = groups.map_err(|_| {
+        Trouble::usage("agent.protected_groups holds something that is no SID", "A SID reads S-1-5-21-…")
+    })?;
+    // Where the directory cannot be asked, the diagnosis says why; the scope then decides nothing.
+    let scope = directory.resolve_scope(&agent.scope).await.ok();
+    Ok((directory, Setting { scope, protected_groups, mails_codes: true, keyback: None }))
+}
+
+impl Place {
+    fn open(self) -> Result<(Directory, Setting), Trouble> {
+        let wrong = |error: keyback_ad::ConfigError| Trouble::of(USAGE, &error);
+        let needed = |flag: &str| Trouble::usage(format!("--dc needs {flag}"), "See keyback doctor --help.");
+        let password_file = self.password_file.ok_or_else(|| needed("--password-file"))?;
+        let password = read_secret("connector's password", &password_file)?;
+        let connector = self.connector.ok_or_else(|| needed("--connector"))?;
+        let ca = self.ca.ok_or_else(|| needed("--ca"))?;
+        if self.dc_address.len() > self.dc.len() {
+            return Err(Trouble::usage(
+                "there are more --dc-address than --dc",
+                "Give each --dc-address after its --dc.",
+            ));
+        }
+        let mut dcs = Vec::with_capacity(self.dc.len());
+        for (index, url) in self.dc.iter().enumerate() {
+            let parsed: DcAddress = url.parse().map_err(wrong)?;
+            dcs.push(match self.dc_address.get(index) {
+                Some(address) => parsed.at(*address),
+                None => parsed,
+            });
+        }
+        let ca_pem = std::fs::read(&ca).map_err(|source| ConfigError::Read {
+            what: "CA file",
+            path: ca.clone(),
+            source,
+        })?;
+        let connector = Connector::new(connector, password).map_err(wrong)?;
+        let config = DirectoryConfig { dcs, ca_pem, connector, base: self.base, limits: Limits::default() };
+        let scope = self.scope.iter().map(|dn| {
+            Dn::parse(dn).map_err(|_| {
+                Trouble::usage(
+                    format!("--scope {dn:?} is no distinguished name"),
+                    "It reads OU=Staff,DC=ad,DC=example.",
+                )
+            })
+        });
+        let scope: Vec<Dn> = scope.collect::<Result<_, _>>()?;
+        let scope = Some(scope).filter(|scope| !scope.is_empty());
+        let setting = Setting { scope, ..Setting::default() };
+        Ok((Directory::new(config).map_err(wrong)?, setting))
+    }
+}
+
+fn read_candidate(path: &Path) -> Result<NewPassword, Trouble> {
+    let text = read_secret("candidate password", path)?;
+    NewPassword::parse(Zeroizing::new(text.as_bytes().to_vec())).map_err(|error| Trouble::of(USAGE, &error))
+}
+
+/// `50 00002098: SecErr: …`: the LDAP result, then the text as it came.
+fn parse_reply(text: &str) -> Result<Observed, Trouble> {
+    let (result, text) = text.trim().split_once([' ', ':']).unwrap_or((text.trim(), ""));
+    let result = result.parse().map_err(|_| {
+        Trouble::usage(
+            "--reply does not begin with an LDAP result code",
+            "Write it as: 53 0000052D: SvcErr: …",
+        )
+    })?;
+    let reply = keyback_ad::read_reply(result, text.trim_start());
+    Ok(Observed {
+        operation: Operation::Reset,
+        cause: keyback_ad::named_cause(Operation::Reset, &reply),
+        reply,
+    })
+}
