@@ -97,7 +97,13 @@ fn render(found: &[Found]) -> String {
 
 fn write_entry(page: &mut Page, entry: &Entry) {
     let name = entry.name.map(|name| format!("  {name}")).unwrap_or_default();
-    page.strong("", &entry.quoted(), &name);
+    let quoted = entry.quoted();
+    if quoted.chars().count() + name.chars().count() <= page.width() {
+        page.strong("", &quoted, &name);
+    } else {
+        page.strong("", &quoted, "");
+        page.line(name.trim_start());
+    }
     page.paragraph("", entry.title);
     page.line("");
     let (severity, reason) = entry.severity();
