@@ -1,6 +1,11 @@
 //! From what a person holds (a code in any spelling, a name, a pasted error) to the entries of the catalogue.
 
-use crate::catalogue::Entry;
+mod text;
+
+pub use text::explain_text;
+
+use crate::catalogue::{Entry, Relation};
+use serde_json::{Value, json};
 
 /// When one spelling fits several families, in this order: what people ask about most comes first.
 const FIRST: [&str; 10] = [
@@ -43,6 +48,42 @@ impl Found {
     pub fn is_unknown(&self) -> bool {
         self.entries.is_empty()
     }
+
+    /// The shape of `keyback explain --json`, and how each answer was found: `query`, and `guess` where the catalogue
+    /// does not know it.
+    pub fn answers(&self) -> Vec<Value> {
+        let answer = |entry: &&Entry| {
+            let mut value = json!(entry);
+            value["query"] = json!(self.query);
+            value["guess"] = json!(false);
+            value
+        };
+        let Some(guess) = &self.guess else { return self.entries.iter().map(answer).collect() };
+        let near = guess
+            .near
+            .iter()
+            .map(|near| json!({ "code": near.address(), "relation": Relation::ConfusedWith }));
+        vec![json!({
+            "query": self.query,
+            "guess": true,
+            "family": guess.family,
+            "code": self.query,
+            "name": null,
+            "title": "Not in the catalogue",
+            "meaning": guess.why,
+            "severity": null,
+            "severity_reason": "Nothing is known about it.",
+            "category": null,
+            "retry": null,
+            "actor": null,
+            "causes": [],
+            "fixes": [],
+            "related": near.collect::<Vec<_>>(),
+            "statements": [],
+            "name_only": false,
+            "documented": false,
+        })]
+    }
 }
 
 /// Explains one code or name, in any spelling: `AADSTS120008`, `120008`, `0x52D`, `1325`, `52e`, `-2147023570`,
@@ -50,8 +91,13 @@ impl Found {
 pub fn explain_code(text: &str) -> Found {
     let query = trim(text);
     let mut entries = known(query);
-    entries
-        .sort_by_key(|entry| FIRST.iter().position(|family| *family == entry.family).unwrap_or(FIRST.len()));
+    // A word that is a family's own code comes before the same word as another's alias.
+    let own = |entry: &Entry| {
+        query.bytes().any(|byte| byte.is_ascii_alphabetic()) && entry.code.eq_ignore_ascii_case(query)
+    };
+    entries.sort_by_key(|entry| {
+        (!own(entry), FIRST.iter().position(|family| *family == entry.family).unwrap_or(FIRST.len()))
+    });
     let guess = entries.is_empty().then(|| guess(query));
     Found { query: query.to_owned(), entries, guess }
 }
@@ -219,69 +265,6 @@ fn by_spelling(lower: &str) -> Vec<&'static Entry> {
     entries
 }
 
-/// Words after which a bare number is a code.
-const SAYS_CODE: [&str; 6] = ["code", "error", "event", "id", "result", "data"];
-
-/// Finds the codes in a text, each once: a pasted error, a log line. What `scan` finds comes first; then names of the
-/// catalogue, and numbers behind words such as `error code` or `event`.
-pub fn explain_text(text: &str) -> Vec<Found> {
-    let mut found: Vec<Found> = Vec::new();
-    let mut add = |answer: Found| {
-        let same = |known: &Found| {
-            known.query == answer.query
-                || (known.entries.first() == answer.entries.first() && !answer.is_unknown())
-        };
-        if !found.iter().any(same) {
-            found.push(answer);
-        }
-    };
-    let mut scanner = crate::scan::Scanner::new();
-    let mut events = Vec::new();
-    scanner.feed(text.as_bytes(), &mut |event| events.push(event));
-    scanner.finish(&mut |event| events.push(event));
-    for event in events {
-        add(match Entry::find(event.family, &event.code) {
-            Some(entry) => Found { query: entry.quoted(), entries: vec![entry], guess: None },
-            None => explain_code(&if event.family == "aadsts" {
-                format!("AADSTS{}", event.code)
-            } else {
-                event.code
-            }),
-        });
-    }
-    let words: Vec<&str> = text
-        .split(|c: char| {
-            c.is_whitespace() || matches!(c, ',' | ';' | '(' | ')' | '[' | ']' | '{' | '}' | '"' | '=')
-        })
-        .filter(|word| !word.is_empty())
-        .collect();
-    for (at, word) in words.iter().enumerate() {
-        let word = trim(word);
-        let before =
-            at.checked_sub(1).map(|before| trim(words[before]).to_ascii_lowercase()).unwrap_or_default();
-        let number = word.len() >= 2
-            && word.bytes().all(|byte| byte.is_ascii_hexdigit())
-            && word.bytes().any(|byte| byte.is_ascii_digit());
-        let spelled = word.len() >= 8
-            && (word.contains('_')
-                || word.bytes().skip(1).any(|byte| byte.is_ascii_uppercase())
-                || word.contains('.'));
-        let prefixed =
-            ["0x", "aadsts", "sspr_"].iter().any(|prefix| word.to_ascii_lowercase().starts_with(prefix));
-        if (number && SAYS_CODE.contains(&before.as_str()))
-            || (spelled && Entry::by_key(word).next().is_some())
-        {
-            let answer = explain_code(word);
-            if !answer.is_unknown() {
-                add(answer);
-            }
-        } else if prefixed {
-            add(explain_code(word));
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,36 +324,5 @@ mod tests {
         let near =
             explain_code("PaswordChangeOnPremComplexity").guess.map(|guess| guess.near).unwrap_or_default();
         assert_eq!(near.first().map(|entry| entry.code), Some("120004"));
-    }
-
-    #[test]
-    fn a_pasted_error_gives_its_codes_in_order_and_nothing_else() {
-        for (text, expected) in [
-            (
-                "Sorry, AADSTS50126: Error validating credentials. Trace ID: 8def7dae-6974-461e-b187-4ae9948807b7 Correlation ID: dc43e879-27bf-4e30-8086-ee23e22d4d0c Timestamp: 2026-03-02 04:05:06Z",
-                &["aadsts:50126"][..],
-            ),
-            (
-                "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data 775, v1db1",
-                &["ad-bind:775", "ldap:49"],
-            ),
-            (
-                "ldap_modify: Server is unwilling to perform (53) additional info: 0000052D: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM), data 0",
-                &["ldap:53", "win32:0000052D", "ad-problem:5003"],
-            ),
-            (
-                "Event ID 33004 on the server, then error code 120015",
-                &["writeback-event:33004", "aadsts:120015"],
-            ),
-            ("it said SSPR_0029 and PasswordChangeOnPremComplexity", &["sspr:0029", "aadsts:120004"]),
-            ("version 2.3.20.0 on port 636 at 07:15 took 1325 ms", &[]),
-        ] {
-            let found: Vec<String> = explain_text(text)
-                .iter()
-                .filter_map(|found| found.entries.first())
-                .map(|entry| entry.address())
-                .collect();
-            assert_eq!(found, expected, "{text}");
-        }
     }
 }

@@ -6,9 +6,8 @@ pub use site::write as write_site;
 
 use crate::output::{self, FOUND, Trouble};
 use crate::page::Page;
-use keyback_codes::catalogue::{Basis, Entry, Kind, Relation};
+use keyback_codes::catalogue::{Basis, Entry, Kind};
 use keyback_codes::explain::{Found, explain_code, explain_text};
-use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
@@ -21,7 +20,7 @@ pub fn run(codes: &[String], as_document: bool) -> Result<ExitCode, Trouble> {
     let found = look_up(&ask(codes)?);
     let unknown = found.is_empty() || found.iter().any(Found::is_unknown);
     if as_document {
-        output::say_json(&found.iter().flat_map(as_json).collect::<Vec<_>>())?;
+        output::say_json(&found.iter().flat_map(Found::answers).collect::<Vec<_>>())?;
     } else if found.is_empty() {
         output::note(
             "No code was found in that text. `keyback explain --help` shows which spellings are read.",
@@ -79,39 +78,6 @@ fn look_up(words: &[String]) -> Vec<Found> {
     found
 }
 
-/// The design's shape, and how each answer was found: `query`, and `guess` where the catalogue does not know it.
-fn as_json(found: &Found) -> Vec<Value> {
-    let answer = |entry: &&Entry| {
-        let mut value = json!(entry);
-        value["query"] = json!(found.query);
-        value["guess"] = json!(false);
-        value
-    };
-    let Some(guess) = &found.guess else { return found.entries.iter().map(answer).collect() };
-    let near =
-        guess.near.iter().map(|near| json!({ "code": near.address(), "relation": Relation::ConfusedWith }));
-    vec![json!({
-        "query": found.query,
-        "guess": true,
-        "family": guess.family,
-        "code": found.query,
-        "name": null,
-        "title": "Not in the catalogue",
-        "meaning": guess.why,
-        "severity": null,
-        "severity_reason": "Nothing is known about it.",
-        "category": null,
-        "retry": null,
-        "actor": null,
-        "causes": [],
-        "fixes": [],
-        "related": near.collect::<Vec<_>>(),
-        "statements": [],
-        "name_only": false,
-        "documented": false,
-    })]
-}
-
 fn render(found: &[Found]) -> String {
     let mut page = Page::new();
     for (index, answer) in found.iter().enumerate() {
@@ -131,7 +97,13 @@ fn render(found: &[Found]) -> String {
 
 fn write_entry(page: &mut Page, entry: &Entry) {
     let name = entry.name.map(|name| format!("  {name}")).unwrap_or_default();
-    page.strong("", &entry.quoted(), &name);
+    let quoted = entry.quoted();
+    if quoted.chars().count() + name.chars().count() <= page.width() {
+        page.strong("", &quoted, &name);
+    } else {
+        page.strong("", &quoted, "");
+        page.line(name.trim_start());
+    }
     page.paragraph("", entry.title);
     page.line("");
     let (severity, reason) = entry.severity();

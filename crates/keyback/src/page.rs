@@ -27,9 +27,11 @@ pub struct Page {
 }
 
 impl Page {
-    /// As wide as the terminal, 80 columns where there is none.
+    /// As wide as the terminal; where there is none, as wide as `COLUMNS` says, or 80.
     pub fn new() -> Self {
-        let columns = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
+        let said = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let columns =
+            terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)).or_else(said).unwrap_or(80);
         Self { text: String::new(), width: columns.clamp(40, WIDEST) }
     }
 

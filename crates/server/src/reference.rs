@@ -3,11 +3,14 @@
 //! The same pages stand in the portal and, written to a folder, on any host: [`Place`] decides where links lead. Nothing
 //! here asks the store or the directory.
 
+mod lists;
 mod pages;
 mod routes;
+mod sources;
 
 use keyback_codes::catalogue::Entry;
-pub use pages::{entry_page, family_page, front_page, missing_page, search_index};
+pub use lists::{Filter, PER_PAGE, family_page, front_page, missing_page, page_count, search_index};
+pub use pages::entry_page;
 pub(crate) use routes::routes;
 
 /// Where the pages stand, and so where their links lead.
@@ -22,6 +25,8 @@ pub enum Place {
     Folder {
         /// Where the folder will be reached, with a slash at its end; for the sitemap and canonical links.
         base_url: Option<String>,
+        /// Links are whole addresses where there is a base: for a page that is shown at any address, such as 404.html.
+        whole_links: bool,
     },
 }
 
@@ -30,31 +35,50 @@ impl Place {
         matches!(self, Self::Portal { .. })
     }
 
-    fn index(&self) -> &'static str {
-        if self.is_live() { "/errors" } else { "index.html" }
+    fn link(&self, live: impl Into<String>, file: impl Into<String>) -> String {
+        match self {
+            Self::Portal { .. } => live.into(),
+            Self::Folder { base_url: Some(base), whole_links: true } => format!("{base}{}", file.into()),
+            Self::Folder { .. } => file.into(),
+        }
+    }
+
+    fn index(&self) -> String {
+        self.link("/errors", "index.html")
     }
 
     fn entry(&self, entry: &Entry) -> String {
-        if self.is_live() { format!("/errors/{}", slug(entry)) } else { format!("{}.html", slug(entry)) }
+        let slug = slug(entry);
+        self.link(format!("/errors/{slug}"), format!("{slug}.html"))
     }
 
-    fn family(&self, family: &str) -> String {
-        if self.is_live() { format!("/errors?family={family}") } else { format!("family-{family}.html") }
+    fn entry_json(&self, entry: &Entry) -> Option<String> {
+        (!self.is_live()).then(|| self.link("", format!("{}.json", slug(entry))))
     }
 
-    fn asset(&self, name: &'static str) -> &'static str {
-        if self.is_live() { crate::portal::asset_url(name) } else { name }
+    /// A page of a family's list, from 1.
+    fn family(&self, family: &str, page: usize) -> String {
+        match page {
+            0 | 1 => self.link(format!("/errors?family={family}"), format!("family-{family}.html")),
+            _ => self
+                .link(format!("/errors?family={family}&page={page}"), format!("family-{family}-{page}.html")),
+        }
     }
 
-    fn search_index(&self) -> &'static str {
-        if self.is_live() { "/errors/search.json" } else { "search.json" }
+    fn asset(&self, name: &'static str) -> String {
+        self.link(crate::portal::asset_url(name), name)
+    }
+
+    fn search_index(&self) -> String {
+        self.link("/errors/search.json", "search.json")
     }
 
     /// The one address of a page.
     fn canonical(&self, path: &str) -> Option<String> {
         match self {
             Self::Portal { public_url } => Some(format!("{public_url}{path}")),
-            Self::Folder { base_url } => base_url.as_ref().map(|base| format!("{base}{path}")),
+            Self::Folder { whole_links: true, .. } => None,
+            Self::Folder { base_url, .. } => base_url.as_ref().map(|base| format!("{base}{path}")),
         }
     }
 }
@@ -72,7 +96,12 @@ pub fn slug(entry: &Entry) -> String {
             }
         })
         .collect();
-    if entry.family == "aadsts" { format!("aadsts{code}") } else { format!("{}-{code}", entry.family) }
+    slug_start(entry.family) + &code
+}
+
+/// What stands before the code in an address.
+fn slug_start(family: &str) -> String {
+    if family == "aadsts" { family.to_owned() } else { format!("{family}-") }
 }
 
 /// The entry with this address.
@@ -82,9 +111,11 @@ pub fn find_by_slug(text: &str) -> Option<&'static Entry> {
     if let Some(code) = text.strip_prefix("aadsts").filter(|code| !code.starts_with('-')) {
         return Entry::find("aadsts", code);
     }
-    Entry::all().iter().find(|entry| {
-        text.strip_prefix(entry.family).is_some_and(|rest| rest.starts_with('-')) && slug(entry) == text
-    })
+    // Of `ldap-client-81` both `ldap` and `ldap-client` are beginnings.
+    Entry::families()
+        .filter(|(family, _)| text.starts_with(&slug_start(family)))
+        .flat_map(|(_, entries)| entries)
+        .find(|entry| slug(entry) == text)
 }
 
 /// A family as a person calls it.

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use keyback_codes::{Cause, PublicCode};
 
 /// What stands around every page.
 #[derive(Clone, Copy)]
@@ -16,7 +17,7 @@ pub(crate) struct Frame<'a> {
 pub(crate) struct Wrong {
     pub(crate) text: String,
     pub(crate) field: &'static str,
-    pub(crate) reference: Option<String>,
+    pub(crate) reference: Option<(PublicCode, Cause)>,
 }
 
 impl Wrong {
@@ -25,8 +26,7 @@ impl Wrong {
     }
 
     pub(crate) fn of(field: &'static str, text: &str, error: &impl keyback_codes::Explain) -> Self {
-        let reference = format!("{} · {}", error.code(), error.cause());
-        Self { reference: Some(reference), ..Self::new(field, text) }
+        Self { reference: Some((error.code(), error.cause())), ..Self::new(field, text) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `/errors`: the reference in the portal.
 
 use super::{
-    Place, entry_page, family_page, find_by_slug, front_page, missing_page, pages, search_index, slug,
+    Filter, Place, entry_page, family_page, find_by_slug, front_page, lists, missing_page, search_index, slug,
 };
 use crate::portal::{Answered, Portal, Route, Shared};
 use crate::web::guard;
@@ -9,8 +9,12 @@ use axum::extract::{Path, RawQuery};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use keyback_codes::catalogue::Entry;
 use keyback_codes::explain::explain_code;
 use std::sync::Arc;
+
+/// A pasted error is longer than a code; more than this is for `keyback scan`.
+const MOST_BYTES: usize = 4096;
 
 /// For the portal's table.
 pub(crate) fn routes() -> Vec<Route> {
@@ -56,7 +60,7 @@ fn parameter(query: &str, name: &str) -> String {
         .find(|(key, _)| *key == name)
         .map(|(_, value)| value);
     let mut decoded = Vec::new();
-    let mut bytes = value.unwrap_or_default().bytes().take(600);
+    let mut bytes = value.unwrap_or_default().bytes().take(MOST_BYTES);
     while let Some(byte) = bytes.next() {
         decoded.push(match byte {
             b'+' => b' ',
@@ -70,30 +74,42 @@ fn parameter(query: &str, name: &str) -> String {
             byte => byte,
         });
     }
-    String::from_utf8(decoded).unwrap_or_default().trim().chars().take(200).collect()
+    String::from_utf8(decoded).unwrap_or_default().trim().to_owned()
 }
 
 async fn list(portal: Shared, RawQuery(query): RawQuery) -> Answered {
     let place = place(&portal);
     let query = query.unwrap_or_default();
-    let family = parameter(&query, "family");
-    if !family.is_empty() {
-        return Ok(match family_page(&place, &family) {
-            Ok(Some(html)) => page(StatusCode::OK, Ok(html)),
-            Ok(None) => page(StatusCode::NOT_FOUND, missing_page(&place, &explain_code(&family))),
-            Err(error) => page(StatusCode::OK, Err(error)),
-        });
-    }
-    let (words, category, level) =
-        (parameter(&query, "q"), parameter(&query, "category"), parameter(&query, "severity"));
-    if words.is_empty() && category.is_empty() && level.is_empty() {
+    let filter = Filter {
+        query: parameter(&query, "q"),
+        category: parameter(&query, "category"),
+        severity: parameter(&query, "severity"),
+        family: parameter(&query, "family"),
+    };
+    let number = parameter(&query, "page").parse().unwrap_or(1);
+    if filter.is_empty() {
         return Ok(page(StatusCode::OK, front_page(&place)));
     }
-    Ok(page(StatusCode::OK, pages::found_page(&place, &words, &category, &level)))
+    let only_family = Filter { family: filter.family.clone(), ..Filter::default() };
+    if filter != only_family {
+        return Ok(page(StatusCode::OK, lists::found_page(&place, filter, number)));
+    }
+    Ok(match family_page(&place, &filter.family, number) {
+        Ok(Some(html)) => page(StatusCode::OK, Ok(html)),
+        Ok(None) => page(StatusCode::NOT_FOUND, missing_page(&place, &explain_code(&filter.family))),
+        Err(error) => page(StatusCode::OK, Err(error)),
+    })
 }
 
 async fn index(portal: Shared) -> Answered {
     Ok(json(StatusCode::OK, search_index(&place(&portal))))
+}
+
+/// The one address of a code. Programs and people are led there alike.
+fn moved(entry: &Entry) -> Response {
+    let mut response = Redirect::permanent(&format!("/errors/{}", slug(entry))).into_response();
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
 }
 
 async fn show(portal: Shared, Path(code): Path<String>, headers: HeaderMap) -> Answered {
@@ -102,7 +118,7 @@ async fn show(portal: Shared, Path(code): Path<String>, headers: HeaderMap) -> A
     let code: String = code.chars().take(200).collect();
     if let Some(entry) = find_by_slug(&code) {
         if slug(entry) != code {
-            return Ok(Redirect::permanent(&format!("/errors/{}", slug(entry))).into_response());
+            return Ok(moved(entry));
         }
         if wants_json {
             return Ok(json(StatusCode::OK, serde_json::json!([entry]).to_string()));
@@ -110,11 +126,12 @@ async fn show(portal: Shared, Path(code): Path<String>, headers: HeaderMap) -> A
         return Ok(page(StatusCode::OK, entry_page(&place, entry)));
     }
     let found = explain_code(&code);
-    Ok(match (found.entries.as_slice(), wants_json) {
-        ([], true) => json(StatusCode::NOT_FOUND, "[]".to_owned()),
-        (entries, true) => json(StatusCode::OK, serde_json::json!(entries).to_string()),
-        ([entry], false) => Redirect::permanent(&format!("/errors/{}", slug(entry))).into_response(),
-        ([], false) => page(StatusCode::NOT_FOUND, missing_page(&place, &found)),
-        (_, false) => page(StatusCode::OK, missing_page(&place, &found)),
+    let status = if found.is_unknown() { StatusCode::NOT_FOUND } else { StatusCode::OK };
+    if wants_json {
+        return Ok(json(status, serde_json::json!(found.answers()).to_string()));
+    }
+    Ok(match found.entries.as_slice() {
+        [entry] => moved(entry),
+        _ => page(status, missing_page(&place, &found)),
     })
 }
