@@ -19,12 +19,14 @@ mod record;
 mod stamp;
 mod table;
 mod text;
+mod utf16;
 mod windows;
 
 use document::Document;
 use lines::Lines;
 use serde::Serialize;
 use table::Table;
+use utf16::Utf16;
 use windows::Windows;
 
 /// A record longer than this is read in parts.
@@ -80,7 +82,7 @@ pub struct Scanner {
     encoding: Encoding,
     /// Until the format is known; decoded.
     head: Vec<u8>,
-    decoder: Option<encoding_rs::Decoder>,
+    decoder: Option<Utf16>,
     decoded: Vec<u8>,
     format: Option<Format>,
     notes: Vec<String>,
@@ -172,39 +174,31 @@ impl Scanner {
     }
 
     fn choose_encoding(&mut self, head: &[u8]) {
-        let utf16 = |encoding: &'static encoding_rs::Encoding| Some(encoding.new_decoder_with_bom_removal());
         let zeros =
             |from: usize| head.iter().skip(from).step_by(2).take(32).filter(|byte| **byte == 0).count();
         let sample = head.len().min(64) / 2;
         self.decoder = match head {
-            [0xff, 0xfe, ..] => utf16(encoding_rs::UTF_16LE),
-            [0xfe, 0xff, ..] => utf16(encoding_rs::UTF_16BE),
+            [0xff, 0xfe, ..] => Some(Utf16::new(false)),
+            [0xfe, 0xff, ..] => Some(Utf16::new(true)),
             _ if sample >= 2 && zeros(1) * 4 >= sample * 3 && zeros(0) * 4 < sample => {
-                utf16(encoding_rs::UTF_16LE)
+                Some(Utf16::new(false))
             }
-            _ if sample >= 2 && zeros(0) * 4 >= sample * 3 && zeros(1) * 4 < sample => {
-                utf16(encoding_rs::UTF_16BE)
-            }
+            _ if sample >= 2 && zeros(0) * 4 >= sample * 3 && zeros(1) * 4 < sample => Some(Utf16::new(true)),
             _ => None,
         };
         self.encoding = if self.decoder.is_some() { Encoding::Utf16 } else { Encoding::Bytes };
     }
 
     fn decode(&mut self, block: &[u8], last: bool, found: &mut Sink<'_>) {
-        let Some(mut decoder) = self.decoder.take() else { return self.take(block, found) };
+        let Some(decoder) = &mut self.decoder else { return self.take(block, found) };
         let mut text = std::mem::take(&mut self.decoded);
-        let mut rest = block;
-        loop {
-            text.resize(1 << 18, 0);
-            let (result, read, written, _) = decoder.decode_to_utf8(rest, &mut text, last);
-            self.take(&text[..written], found);
-            rest = &rest[read..];
-            if result == encoding_rs::CoderResult::InputEmpty {
-                break;
-            }
+        decoder.decode(block, &mut text);
+        if last {
+            decoder.finish(&mut text);
         }
+        self.take(&text, found);
+        text.clear();
         self.decoded = text;
-        self.decoder = Some(decoder);
     }
 
     /// UTF-8, or bytes that are read as if they were.

@@ -19,6 +19,10 @@ fn digits(after: &[u8]) -> bool {
 
 /// The first byte of the value that follows a field's name, in JSON, in JSON inside a string, or in Python's spelling.
 fn first_of_value(after: &[u8]) -> Option<u8> {
+    // Nearly every record of a sign-in log: a success.
+    if after.starts_with(b"\":0") || after.starts_with(b"\": 0") {
+        return None;
+    }
     let mut rest =
         after.iter().take(24).copied().skip_while(|byte| matches!(byte, b'"' | b'\'' | b'\\' | b' ' | b'\t'));
     if !matches!(rest.next(), Some(b':' | b'=')) {
@@ -51,49 +55,44 @@ fn six_hex(after: &[u8]) -> bool {
     after.iter().take(7).take_while(|byte| byte.is_ascii_hexdigit()).count() == 6
 }
 
-const ANCHORS: [Anchor; 42] = [
+/// No more than 32: beyond that the packed search needs a second table, which halves its speed (measured, AVX2).
+const ANCHORS: [Anchor; 32] = [
     ("AADSTS", digits),
-    ("errorCode", value),
-    ("ErrorCode", value),
-    ("resultType", number),
-    ("ResultType", number),
+    // errorCode, ErrorCode
+    ("rrorCode", value),
+    // resultType, ResultType
+    ("esultType", number),
     ("resultReason", value),
     ("error_codes", always),
     ("Sign-in error code", always),
     ("error?code=", digits),
-    ("error%3Fcode", always),
     ("SSPR_0", always),
     ("DM_GWPipeline", always),
     ("DMTS_", upper),
     ("ModelRefresh", always),
-    ("UserErrorFail", always),
     ("0x80", six_hex),
     ("0xC0", six_hex),
     ("0xc0", six_hex),
     ("hr=80", six_hex),
     ("LDAP", always),
     ("ldap_", always),
-    ("LdapE", always),
+    // LdapErr, SvcErr and the like
     ("Err: DSID-", always),
     ("check_password_restrictions", always),
     ("'desc", always),
     ("ERROR_", upper),
+    // KDC_ERR_, KRB_AP_ERR_, NERR_
+    ("ERR_", upper),
     ("STATUS_", upper),
-    ("_ERR_", upper),
     ("SEC_E_", upper),
-    ("NERR_", upper),
     ("SAM_PWD_CHANGE", always),
-    ("KRB5_KPASSWD_", always),
-    ("unwillingToPerform", always),
-    ("insufficientAccess", always),
-    ("constraintViolation", always),
-    ("invalidCredentials", always),
+    ("_KPASSWD_", always),
+    ("KrbException", always),
     ("PasswordResetService", always),
     ("ADSync", always),
     ("Directory Synchronization", always),
-    ("AzureADPasswordProtection", always),
-    ("Microsoft-Windows-Security-Auditing", always),
-    ("KrbException", always),
+    ("PasswordProtection-", always),
+    ("Security-Auditing", always),
 ];
 
 static SEARCHER: LazyLock<Option<Searcher>> = LazyLock::new(|| {

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 /// So far back the beginning of a statement is looked for.
 const LOOK_BACK: usize = 64 * 1024;
+/// With so much of the next piece the statement at the end of the last one is finished, as a rule.
+const JOIN: usize = 8 * 1024;
 /// Of a statement that is too long, so much is read around a hit.
 const AROUND: usize = 64 * 1024;
 
@@ -30,7 +32,7 @@ impl Lines {
         let mut from = 0;
         if !self.buffer.is_empty() {
             // What was left over is finished with the beginning of the block; the rest is read where it lies.
-            let begin = block.len().min(LOOK_BACK);
+            let begin = block.len().min(JOIN);
             self.buffer.extend_from_slice(&block[..begin]);
             self.work(false, found, notes);
             if begin == block.len() {

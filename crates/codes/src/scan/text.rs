@@ -97,24 +97,23 @@ pub(super) fn byte_at(text: &str, at: usize) -> u8 {
 /// Finds the codes of every family in `text`.
 pub(super) fn codes_in(text: &str, codes: &mut Codes) {
     let kinds = anchors::kinds(text.as_bytes());
-    if kinds.any(&["AADSTS", "SSPR_", "error?code=", "error%3Fcode"]) {
+    if kinds.any(&["AADSTS", "SSPR_", "error?code=", "rrorCode"]) {
         entra(text, codes);
     }
-    if kinds.any(&["errorCode", "ErrorCode", "resultType", "ResultType", "error_codes", "Sign-in error"]) {
+    if kinds.any(&["rrorCode", "esultType", "error_codes", "Sign-in error"]) {
         fields::fields_in(text, codes);
     }
     if kinds.any(&[
-        "DM_",
+        "DM_GW",
         "DMTS_",
         "ModelRefresh",
-        "UserError",
+        "rrorCode",
         "ERROR_",
         "STATUS_",
-        "_ERR_",
+        "ERR_",
         "SEC_E_",
-        "NERR_",
         "SAM_PWD",
-        "KRB5_KPASSWD",
+        "_KPASSWD_",
         "KrbException",
     ]) {
         names::names_in(text, codes);
@@ -122,21 +121,10 @@ pub(super) fn codes_in(text: &str, codes: &mut Codes) {
     if kinds.any(&["hr=", "0x80", "0xC0", "0xc0"]) {
         names::results_in(text, codes);
     }
-    if kinds.any(&[
-        "LDAP",
-        "Ldap",
-        "ldap",
-        "Err: DSID-",
-        "check_password",
-        "'desc",
-        "unwilling",
-        "insufficient",
-        "constraint",
-        "invalidCred",
-    ]) {
+    if kinds.any(&["LDAP", "ldap_", "Err: DSID-", "check_password", "'desc"]) {
         ldap::ldap_in(text, codes);
     }
-    if kinds.any(&["PasswordReset", "ADSync", "Directory Sync", "AzureADPassword", "Microsoft-Windows"]) {
+    if kinds.any(&["PasswordReset", "ADSync", "Directory Sync", "PasswordProtection", "Security-Audit"]) {
         windows::event_in(text, codes);
     }
 }
@@ -164,7 +152,7 @@ fn entra(text: &str, codes: &mut Codes) {
             codes.add("aadsts", digits, Certain, at);
         }
     }
-    for literal in ["error?code=", "error/?code=", "error%3Fcode%3D"] {
+    for literal in ["error?code="] {
         for (at, _) in text.match_indices(literal) {
             let host = &text[super::stamp::floor(text, at.saturating_sub(60))..at];
             let ours = [
