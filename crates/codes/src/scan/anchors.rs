@@ -103,17 +103,42 @@ static SEARCHER: LazyLock<Option<Searcher>> = LazyLock::new(|| {
     builder.build()
 });
 
-/// What kinds of codes a text may hold.
+/// Which anchors a text holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kinds(u64);
 
 impl Kinds {
-    /// Whether one of these anchors was seen, by its literal's beginning.
-    pub(super) fn any(self, beginnings: &[&str]) -> bool {
-        ANCHORS.iter().enumerate().any(|(at, (literal, _))| {
-            self.0 & (1 << at) != 0 && beginnings.iter().any(|beginning| literal.starts_with(beginning))
-        })
+    pub(super) fn any(self, of: Self) -> bool {
+        self.0 & of.0 != 0
     }
+}
+
+/// The anchors that begin so. Worked out by the compiler; a beginning that fits none does not compile.
+pub(super) const fn beginning(beginnings: &[&str]) -> Kinds {
+    let (mut mask, mut which) = (0, 0);
+    while which < beginnings.len() {
+        let (before, mut at) = (mask, 0);
+        while at < ANCHORS.len() {
+            if begins(ANCHORS[at].0.as_bytes(), beginnings[which].as_bytes()) {
+                mask |= 1 << at;
+            }
+            at += 1;
+        }
+        assert!(mask != before, "no anchor begins so");
+        which += 1;
+    }
+    Kinds(mask)
+}
+
+const fn begins(anchor: &[u8], beginning: &[u8]) -> bool {
+    let mut at = 0;
+    while at < beginning.len() {
+        if at >= anchor.len() || anchor[at] != beginning[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
 }
 
 /// Which anchors a record holds: only their families are looked for in it.

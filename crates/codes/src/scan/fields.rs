@@ -2,13 +2,20 @@
 //! dictionary, a query string, JSON that was escaped once more.
 
 use super::Confidence::{Certain, Likely};
+use super::anchors::{Kinds, beginning};
 use super::record::is_powerbi;
 use super::text::{Codes, byte_at, is_word, run};
 use crate::catalogue::Entry;
 
 /// Names of fields whose value is a result code.
-const FIELDS: [&str; 6] =
-    ["errorCode", "ErrorCode", "resultType", "ResultType", "error_codes", "Sign-in error code"];
+const FIELDS: [(&str, Kinds); 6] = [
+    ("errorCode", beginning(&["rrorCode"])),
+    ("ErrorCode", beginning(&["rrorCode"])),
+    ("resultType", beginning(&["esultType"])),
+    ("ResultType", beginning(&["esultType"])),
+    ("error_codes", beginning(&["error_codes"])),
+    ("Sign-in error code", beginning(&["Sign-in"])),
+];
 
 /// What stands around a field's name and value in one escape or another.
 const DECORATIONS: [&str; 10] = ["\"", "'", "\\", " ", "\t", "&#34;", "&#39;", "&quot;", "%22", "%20"];
@@ -23,9 +30,12 @@ fn undecorated(text: &str, mut at: usize) -> usize {
     at
 }
 
-pub(super) fn fields_in(text: &str, codes: &mut Codes) {
-    for field in FIELDS {
-        for (at, _) in text.match_indices(field) {
+pub(super) fn fields_in(text: &str, kinds: Kinds, codes: &mut Codes) {
+    for (field, anchor) in FIELDS {
+        if !kinds.any(anchor) {
+            continue;
+        }
+        for at in memchr::memmem::find_iter(text.as_bytes(), field) {
             if at.checked_sub(1).is_some_and(|before| is_word(text.as_bytes()[before])) {
                 continue;
             }

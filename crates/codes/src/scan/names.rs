@@ -1,31 +1,39 @@
 //! Codes that are names (`ERROR_ACCESS_DENIED`) and 32-bit results (`0x80230626`) in running text.
 
 use super::Confidence::{Certain, Likely, Possible};
+use super::anchors::{Kinds, beginning};
 use super::stamp::floor;
 use super::text::{Codes, byte_at, is_word, places, run};
 use crate::catalogue::{Entry, Kind};
 
-/// The beginning of a name, and the family it belongs to.
-const PREFIXES: [(&str, &str); 15] = [
-    ("DM_GWPipeline_", "powerbi"),
-    ("DMTS_", "powerbi"),
-    ("ModelRefreshFailed_", "powerbi"),
-    ("ModelRefresh_", "powerbi"),
-    ("UserErrorFail", "adf"),
-    ("ERROR_", "win32"),
-    ("NERR_", "nerr"),
-    ("SEC_E_", "hresult"),
-    ("NT_STATUS_", "ntstatus"),
-    ("STATUS_", "ntstatus"),
-    ("KDC_ERR_", "krb"),
-    ("KRB5", "krb"),
-    ("KRB_AP_ERR_", "krb"),
-    ("SAM_PWD_CHANGE_", "samr-reason"),
-    ("KRB5_KPASSWD_", "kpasswd"),
+const fn of(anchor: &str) -> Kinds {
+    beginning(&[anchor])
+}
+
+/// The beginning of a name, the family it belongs to, and the anchor without which it is not there.
+const PREFIXES: [(&str, &str, Kinds); 15] = [
+    ("DM_GWPipeline_", "powerbi", of("DM_GWPipeline")),
+    ("DMTS_", "powerbi", of("DMTS_")),
+    ("ModelRefreshFailed_", "powerbi", of("ModelRefresh")),
+    ("ModelRefresh_", "powerbi", of("ModelRefresh")),
+    ("UserErrorFail", "adf", of("rrorCode")),
+    ("ERROR_", "win32", of("ERROR_")),
+    ("NERR_", "nerr", of("ERR_")),
+    ("SEC_E_", "hresult", of("SEC_E_")),
+    ("NT_STATUS_", "ntstatus", of("STATUS_")),
+    ("STATUS_", "ntstatus", of("STATUS_")),
+    ("KDC_ERR_", "krb", of("ERR_")),
+    ("KRB5", "krb", of("ERR_")),
+    ("KRB_AP_ERR_", "krb", of("ERR_")),
+    ("SAM_PWD_CHANGE_", "samr-reason", of("SAM_PWD_CHANGE")),
+    ("KRB5_KPASSWD_", "kpasswd", of("_KPASSWD_")),
 ];
 
-pub(super) fn names_in(text: &str, codes: &mut Codes) {
-    for (prefix, family) in PREFIXES {
+pub(super) fn names_in(text: &str, kinds: Kinds, codes: &mut Codes) {
+    for (prefix, family, anchor) in PREFIXES {
+        if !kinds.any(anchor) {
+            continue;
+        }
         for at in places(text, prefix) {
             let name = run(text, at, is_word);
             let end = at + name.len();

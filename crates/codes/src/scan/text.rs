@@ -1,7 +1,8 @@
 //! Codes in running text: a log statement, a message, a URL.
 
 use super::Confidence::{self, Certain, Likely};
-use super::{anchors, fields, ldap, names, windows};
+use super::anchors::{self, Kinds, beginning};
+use super::{fields, ldap, names, windows};
 
 /// The codes of one record, each once.
 #[derive(Default)]
@@ -94,37 +95,45 @@ pub(super) fn byte_at(text: &str, at: usize) -> u8 {
     text.as_bytes().get(at).copied().unwrap_or(b' ')
 }
 
+const ENTRA: Kinds = beginning(&["AADSTS", "SSPR_", "error?code="]);
+const FIELDS: Kinds = beginning(&["rrorCode", "esultType", "error_codes", "Sign-in error"]);
+const NAMES: Kinds = beginning(&[
+    "DM_GW",
+    "DMTS_",
+    "ModelRefresh",
+    "rrorCode",
+    "ERROR_",
+    "STATUS_",
+    "ERR_",
+    "SEC_E_",
+    "SAM_PWD",
+    "_KPASSWD_",
+    "KrbException",
+]);
+const RESULTS: Kinds = beginning(&["hr=", "0x80", "0xC0", "0xc0"]);
+const LDAP: Kinds = beginning(&["LDAP", "ldap_", "Err: DSID-", "check_password", "'desc"]);
+const PROVIDERS: Kinds =
+    beginning(&["PasswordReset", "ADSync", "Directory Sync", "PasswordProtection", "Security-Audit"]);
+
 /// Finds the codes of every family in `text`.
 pub(super) fn codes_in(text: &str, codes: &mut Codes) {
     let kinds = anchors::kinds(text.as_bytes());
-    if kinds.any(&["AADSTS", "SSPR_", "error?code=", "rrorCode"]) {
+    if kinds.any(ENTRA) {
         entra(text, codes);
     }
-    if kinds.any(&["rrorCode", "esultType", "error_codes", "Sign-in error"]) {
-        fields::fields_in(text, codes);
+    if kinds.any(FIELDS) {
+        fields::fields_in(text, kinds, codes);
     }
-    if kinds.any(&[
-        "DM_GW",
-        "DMTS_",
-        "ModelRefresh",
-        "rrorCode",
-        "ERROR_",
-        "STATUS_",
-        "ERR_",
-        "SEC_E_",
-        "SAM_PWD",
-        "_KPASSWD_",
-        "KrbException",
-    ]) {
-        names::names_in(text, codes);
+    if kinds.any(NAMES) {
+        names::names_in(text, kinds, codes);
     }
-    if kinds.any(&["hr=", "0x80", "0xC0", "0xc0"]) {
+    if kinds.any(RESULTS) {
         names::results_in(text, codes);
     }
-    if kinds.any(&["LDAP", "ldap_", "Err: DSID-", "check_password", "'desc"]) {
+    if kinds.any(LDAP) {
         ldap::ldap_in(text, codes);
     }
-    if kinds.any(&["PasswordReset", "ADSync", "Directory Sync", "PasswordProtection", "Security-Audit"]) {
+    if kinds.any(PROVIDERS) {
         windows::event_in(text, codes);
     }
 }

@@ -1,7 +1,7 @@
 //! UTF-16 to UTF-8, piece by piece. What Windows writes is nearly all ASCII: whole runs of that are packed at once.
 
 /// Code units that are packed at once.
-const RUN: usize = 32;
+const RUN: usize = 64;
 
 pub(super) struct Utf16 {
     big_endian: bool,
@@ -25,10 +25,12 @@ impl Utf16 {
             let torn = std::mem::take(&mut self.torn);
             self.characters(&torn, text);
         }
+        text.reserve(rest.len() / 2 + RUN);
         let mut slow = 0;
         while rest.len() >= 2 * RUN {
             let (run, after) = rest.split_at(2 * RUN);
-            if slow == 0 && self.ascii(run, text) {
+            if slow == 0 && if self.big_endian { ascii::<true>(run, text) } else { ascii::<false>(run, text) }
+            {
                 rest = after;
                 continue;
             }
@@ -54,20 +56,6 @@ impl Utf16 {
         if self.big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }
     }
 
-    /// Packs a run that is all ASCII; `false` where it is not.
-    fn ascii(&self, run: &[u8], text: &mut Vec<u8>) -> bool {
-        let (mut high, mut packed) = (0_u8, [0_u8; RUN]);
-        let odd = usize::from(self.big_endian);
-        for (pair, byte) in run.as_chunks::<2>().0.iter().zip(&mut packed) {
-            *byte = pair[odd];
-            high |= pair[1 - odd] | (pair[odd] & 0x80);
-        }
-        if high == 0 {
-            text.extend_from_slice(&packed);
-        }
-        high == 0
-    }
-
     fn characters(&mut self, bytes: &[u8], text: &mut Vec<u8>) {
         let (pairs, odd) = bytes.as_chunks::<2>();
         let mut units = pairs.len();
@@ -87,6 +75,22 @@ impl Utf16 {
         debug_assert!(odd.len() < 2);
         self.torn.extend_from_slice(&bytes[2 * units..]);
     }
+}
+
+/// Packs a run that is all ASCII; `false` where it is not. Written so that the compiler makes vectors of it.
+fn ascii<const BIG_ENDIAN: bool>(run: &[u8], text: &mut Vec<u8>) -> bool {
+    let Some(run) = run.as_chunks::<{ 2 * RUN }>().0.first() else { return false };
+    let (mut all, mut packed) = (0_u16, [0_u8; RUN]);
+    for (pair, byte) in run.as_chunks::<2>().0.iter().zip(&mut packed) {
+        let unit = if BIG_ENDIAN { u16::from_be_bytes(*pair) } else { u16::from_le_bytes(*pair) };
+        all |= unit;
+        *byte = unit.to_le_bytes()[0];
+    }
+    let ascii = all < 0x80;
+    if ascii {
+        text.extend_from_slice(&packed);
+    }
+    ascii
 }
 
 #[cfg(test)]
