@@ -8,22 +8,32 @@
 //! the element, row or event; in logs and NDJSON, where every line may begin one, it is the number of its first line.
 
 mod anchors;
+mod clock;
 mod document;
+mod fields;
+mod ldap;
 mod lines;
+mod names;
+mod openings;
 mod record;
 mod stamp;
 mod table;
 mod text;
+mod utf16;
 mod windows;
 
 use document::Document;
 use lines::Lines;
 use serde::Serialize;
 use table::Table;
+use utf16::Utf16;
 use windows::Windows;
 
 /// A record longer than this is read in parts.
 pub const LONGEST_RECORD: usize = 1 << 20;
+/// Inputs are worked on in pieces of this size, whatever the size of the blocks they come in: so what is found cannot
+/// depend on where they are cut. Blocks of a multiple of it are read where they lie, without a copy.
+pub const PIECE: usize = 256 * 1024;
 /// So much is looked at before the format is decided.
 const SNIFF: usize = 64 * 1024;
 
@@ -67,10 +77,12 @@ pub type Sink<'a> = dyn FnMut(Event) + 'a;
 
 /// Reads one input in blocks of any size; what is found does not depend on where the blocks are cut.
 pub struct Scanner {
+    /// The beginning of a piece.
+    pending: Vec<u8>,
     encoding: Encoding,
     /// Until the format is known; decoded.
     head: Vec<u8>,
-    decoder: Option<encoding_rs::Decoder>,
+    decoder: Option<Utf16>,
     decoded: Vec<u8>,
     format: Option<Format>,
     notes: Vec<String>,
@@ -100,6 +112,7 @@ impl Scanner {
     /// For one input.
     pub fn new() -> Self {
         Self {
+            pending: Vec::new(),
             encoding: Encoding::Unknown,
             head: Vec::new(),
             decoder: None,
@@ -111,26 +124,30 @@ impl Scanner {
 
     /// The next bytes of the input.
     pub fn feed(&mut self, block: &[u8], found: &mut Sink<'_>) {
-        if self.encoding == Encoding::Unknown {
-            self.head.extend_from_slice(block);
-            if self.head.len() < 4 {
+        let mut rest = block;
+        if !self.pending.is_empty() {
+            let (begin, after) = rest.split_at(rest.len().min(PIECE - self.pending.len()));
+            self.pending.extend_from_slice(begin);
+            rest = after;
+            if self.pending.len() < PIECE {
                 return;
             }
-            let head = std::mem::take(&mut self.head);
-            self.choose_encoding(&head);
-            self.decode(&head, false, found);
-        } else {
-            self.decode(block, false, found);
+            let mut piece = std::mem::take(&mut self.pending);
+            self.piece(&piece, found);
+            piece.clear();
+            self.pending = piece;
         }
+        while let Some((piece, after)) = rest.split_at_checked(PIECE) {
+            self.piece(piece, found);
+            rest = after;
+        }
+        self.pending.extend_from_slice(rest);
     }
 
     /// The input has ended.
     pub fn finish(&mut self, found: &mut Sink<'_>) {
-        if self.encoding == Encoding::Unknown {
-            let head = std::mem::take(&mut self.head);
-            self.choose_encoding(&head);
-            self.decode(&head, false, found);
-        }
+        let piece = std::mem::take(&mut self.pending);
+        self.piece(&piece, found);
         self.decode(&[], true, found);
         if self.format.is_none() {
             self.choose_format(found);
@@ -144,45 +161,44 @@ impl Scanner {
         }
     }
 
+    fn piece(&mut self, piece: &[u8], found: &mut Sink<'_>) {
+        if self.encoding == Encoding::Unknown {
+            self.choose_encoding(piece);
+        }
+        self.decode(piece, false, found);
+    }
+
     /// What could not be read as it should.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
     fn choose_encoding(&mut self, head: &[u8]) {
-        let utf16 = |encoding: &'static encoding_rs::Encoding| Some(encoding.new_decoder_with_bom_removal());
         let zeros =
             |from: usize| head.iter().skip(from).step_by(2).take(32).filter(|byte| **byte == 0).count();
         let sample = head.len().min(64) / 2;
         self.decoder = match head {
-            [0xff, 0xfe, ..] => utf16(encoding_rs::UTF_16LE),
-            [0xfe, 0xff, ..] => utf16(encoding_rs::UTF_16BE),
+            [0xff, 0xfe, ..] => Some(Utf16::new(false)),
+            [0xfe, 0xff, ..] => Some(Utf16::new(true)),
             _ if sample >= 2 && zeros(1) * 4 >= sample * 3 && zeros(0) * 4 < sample => {
-                utf16(encoding_rs::UTF_16LE)
+                Some(Utf16::new(false))
             }
-            _ if sample >= 2 && zeros(0) * 4 >= sample * 3 && zeros(1) * 4 < sample => {
-                utf16(encoding_rs::UTF_16BE)
-            }
+            _ if sample >= 2 && zeros(0) * 4 >= sample * 3 && zeros(1) * 4 < sample => Some(Utf16::new(true)),
             _ => None,
         };
         self.encoding = if self.decoder.is_some() { Encoding::Utf16 } else { Encoding::Bytes };
     }
 
     fn decode(&mut self, block: &[u8], last: bool, found: &mut Sink<'_>) {
-        let Some(mut decoder) = self.decoder.take() else { return self.take(block, found) };
+        let Some(decoder) = &mut self.decoder else { return self.take(block, found) };
         let mut text = std::mem::take(&mut self.decoded);
-        let mut rest = block;
-        loop {
-            text.resize(1 << 18, 0);
-            let (result, read, written, _) = decoder.decode_to_utf8(rest, &mut text, last);
-            self.take(&text[..written], found);
-            rest = &rest[read..];
-            if result == encoding_rs::CoderResult::InputEmpty {
-                break;
-            }
+        decoder.decode(block, &mut text);
+        if last {
+            decoder.finish(&mut text);
         }
+        self.take(&text, found);
+        text.clear();
         self.decoded = text;
-        self.decoder = Some(decoder);
     }
 
     /// UTF-8, or bytes that are read as if they were.
@@ -216,17 +232,23 @@ impl Scanner {
     }
 }
 
+/// Says a thing once.
+fn note(notes: &mut Vec<String>, text: &str) {
+    if !notes.iter().any(|known| known == text) {
+        notes.push(text.to_owned());
+    }
+}
+
 fn format_of(head: &[u8]) -> Format {
     let trimmed = head.trim_ascii_start();
     let first_line = trimmed.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+    let more = !trimmed[first_line.len()..].trim_ascii_start().is_empty();
     match trimmed.first() {
         Some(b'<') if windows::looks_like(trimmed) => Format::Windows(Windows::new()),
         // A whole object on the first line: one of many. Otherwise a document that spans lines, or one long line.
-        Some(b'{') if first_line.ends_with(b"}") && first_line.len() < trimmed.len() => {
-            Format::Lines(Lines::new())
-        }
+        Some(b'{') if first_line.ends_with(b"}") && more => Format::Lines(Lines::new()),
         Some(b'{' | b'[') if document::looks_like(trimmed) => Format::Document(Document::new()),
-        _ => match Table::of_header(first_line) {
+        _ => match Table::of_header(trimmed) {
             Some(table) => Format::Table(table),
             None => Format::Lines(Lines::new()),
         },

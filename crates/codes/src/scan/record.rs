@@ -1,7 +1,10 @@
 //! One record that is a JSON object: a sign-in, an audit record, a refresh, an activity run, a token answer.
 
+use super::document::LISTS;
+use super::fields::{add_factory, is_factory};
 use super::stamp;
 use super::text::{Codes, codes_in};
+use super::windows;
 use super::{Confidence, Event, Sink};
 use serde_json::{Map, Value};
 
@@ -22,29 +25,37 @@ pub(super) fn records_of(value: Value) -> Vec<Value> {
     let listed = |value: &Value| {
         value.as_array().is_some_and(|list| list.iter().all(Value::is_object) && !list.is_empty())
     };
-    match value {
-        Value::Array(list) => list,
-        Value::Object(mut object) => {
-            let key = ["value", "records", "Records", "data", "items", "results", "events"]
-                .into_iter()
-                .find(|key| object.get(*key).is_some_and(listed));
-            match key.and_then(|key| object.remove(key)) {
-                Some(Value::Array(list)) => list,
-                _ => vec![Value::Object(object)],
-            }
+    let mut object = match value {
+        Value::Array(list) => return list,
+        Value::Object(object) => object,
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => return vec![other],
+    };
+    let known = LISTS.iter().filter_map(|name| std::str::from_utf8(name).ok());
+    let mut key = known.map(ToOwned::to_owned).find(|key| object.get(key).is_some_and(listed));
+    if key.is_none() {
+        // An envelope that calls its list otherwise: little else is in it, and nothing that a record has.
+        let mut lists = object.iter().filter(|(_, value)| listed(value));
+        let (first, second) = (lists.next(), lists.next());
+        let own =
+            ["id", "errorcode", "status", "error", "result", "resulttype", "resultreason", "correlationid"];
+        let record = object.keys().any(|key| own.contains(&fold(key).as_str()));
+        if second.is_none() && object.len() <= 4 && !record {
+            key = first.map(|(key, _)| key.clone());
         }
-        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => vec![other],
+    }
+    match key.and_then(|key| object.remove(&key)) {
+        Some(Value::Array(list)) => list,
+        Some(_) | None => vec![Value::Object(object)],
     }
 }
 
-/// Finds the codes of one record; `false` where there are none.
-pub(super) fn read(value: &Value, place: Place, source: &str, found: &mut Sink<'_>) -> bool {
+/// Finds the codes of one record.
+pub(super) fn read(value: &Value, place: Place, source: &str, found: &mut Sink<'_>) {
     let mut reader =
         Reader { codes: Codes::default(), time: None, correlation_id: None, user: None, message_id: None };
     reader.value(None, value, 0, 0);
-    let any = !reader.codes.list.is_empty();
     for code in reader.codes.list {
-        let at = source.find(code.code.as_str()).unwrap_or(0);
+        let at = place_of(source, &code.code);
         found(Event {
             record: place.record,
             line: place.line,
@@ -57,7 +68,18 @@ pub(super) fn read(value: &Value, place: Place, source: &str, found: &mut Sink<'
             text: stamp::excerpt(source, at),
         });
     }
-    any
+}
+
+/// Where a code most likely stands in its record: behind a prefix or as a value, and not inside some other number.
+pub(super) fn place_of(source: &str, code: &str) -> usize {
+    let bytes = source.as_bytes();
+    let digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
+    let mut places = source.match_indices(code).map(|(at, _)| at);
+    let good = |at: &usize| {
+        !digit(Some(at + code.len())) && (!digit(at.checked_sub(1)) || source[..*at].ends_with("AADSTS"))
+    };
+    let sign = |at: usize| at.checked_sub(1).is_some_and(|at| matches!(bytes[at], b'_' | b'='));
+    places.clone().find(|at| good(at) && !sign(*at)).or_else(|| places.next()).unwrap_or(0)
 }
 
 struct Reader {
@@ -101,7 +123,7 @@ impl Reader {
                 let field = key.is_some_and(|key| {
                     matches!(
                         fold(key).as_str(),
-                        "errorcode" | "resulttype" | "errorcodes" | "signinerrorcode"
+                        "errorcode" | "resulttype" | "errorcodes" | "signinerrorcode" | "statuserrorcode"
                     )
                 });
                 if field {
@@ -115,7 +137,11 @@ impl Reader {
     fn object(&mut self, object: &Map<String, Value>, depth: usize, nested: usize) {
         let text = |name: &str| object.get(name).and_then(Value::as_str);
         if self.time.is_none() {
-            self.time = TIMES.iter().find_map(|name| text(name).and_then(stamp::time));
+            self.time = TIMES.iter().find_map(|name| match object.get(*name)? {
+                Value::String(text) => stamp::time(text),
+                Value::Number(number) => number.as_f64().and_then(stamp::epoch),
+                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+            });
         }
         if self.correlation_id.is_none() {
             let id = ["correlationId", "correlation_id", "CorrelationId", "correlationID"]
@@ -136,26 +162,62 @@ impl Reader {
             let result = text("result").or_else(|| text("Result"));
             add_reason(&mut self.codes, reason, service, result);
         }
+        self.event(object);
         // Data Factory: the number beside failureType; the number alone would be anything.
         let of_factory = object.contains_key("failureType");
         for (key, value) in object {
             let field = fold(key);
             match (field.as_str(), value) {
                 ("errorcode", Value::String(code)) if of_factory => {
-                    if !code.is_empty() && code != "0" {
-                        self.codes.add("adf", code.as_str(), Confidence::Likely, 0);
-                    }
+                    add_factory(&mut self.codes, code, 0);
                 }
                 ("errorcode" | "code" | "error", Value::String(code)) if is_powerbi(code) => {
                     self.codes.add("powerbi", code.as_str(), Confidence::Certain, 0);
                 }
-                ("errorcode" | "resulttype" | "signinerrorcode", Value::String(code))
+                ("errorcode", Value::String(code)) if is_factory(code) => {
+                    self.codes.add("adf", code.as_str(), Confidence::Certain, 0);
+                }
+                ("errorcode" | "resulttype" | "signinerrorcode" | "statuserrorcode", Value::String(code))
                     if code.bytes().all(|byte| byte.is_ascii_digit()) =>
                 {
                     self.codes.add_sign_in(code, 0);
                 }
+                // What somebody called a person, an application or a pipeline says nothing of what happened.
+                (name, Value::String(_)) if is_label(name) => {}
+                ("serviceexceptionjson", Value::String(inner)) => {
+                    self.refresh(inner);
+                    self.value(Some(key), value, depth + 1, nested);
+                }
                 _ => self.value(Some(key), value, depth + 1, nested),
             }
+        }
+    }
+
+    /// A refresh says in JSON inside a string what went wrong: whatever its errorCode is, Power BI means it.
+    fn refresh(&mut self, inner: &str) {
+        let Ok(inner) = serde_json::from_str::<Value>(inner) else { return };
+        let code = inner.get("errorCode").and_then(Value::as_str).unwrap_or_default();
+        let name = code.len() > 3 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if name && code.starts_with(|c: char| c.is_ascii_uppercase()) {
+            self.codes.add("powerbi", code, Confidence::Certain, 0);
+        }
+    }
+
+    /// An event of Windows in the JSON of one tool or another: a provider beside an id.
+    fn event(&mut self, object: &Map<String, Value>) {
+        let of = |names: &[&str]| {
+            object.iter().find(|(key, _)| names.contains(&fold(key).as_str())).map(|(_, value)| value)
+        };
+        let provider =
+            of(&["providername", "provider", "source", "sourcename", "eventsource"]).and_then(inner_text);
+        let Some(family) = provider.as_deref().and_then(windows::family_of) else { return };
+        let id = of(&["eventid", "eventcode"]).or_else(|| object.get("Id").or_else(|| object.get("id")));
+        if let Some(id) = id.and_then(inner_text) {
+            windows::add_event(&mut self.codes, family, &id);
+        }
+        if self.time.is_none() {
+            let time = of(&["timecreated", "timegenerated", "eventtime"]);
+            self.time = time.and_then(inner_text).as_deref().and_then(stamp::time);
         }
     }
 
@@ -171,20 +233,60 @@ impl Reader {
         if self.message_id.is_none() {
             self.message_id = stamp::correlation_id(text);
         }
+        if self.user.is_none() {
+            self.user = stamp::user(text);
+        }
     }
 }
 
-fn fold(key: &str) -> String {
+/// A text or number, or what an object holds as its text or name.
+fn inner_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Object(object) => {
+            ["#text", "Name", "@Name", "Value", "value", "SystemTime", "#attributes", "@SystemTime"]
+                .iter()
+                .find_map(|key| object.get(*key))
+                .and_then(inner_text)
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) => None,
+    }
+}
+
+/// Fields that hold what somebody named.
+pub(super) fn is_label(folded: &str) -> bool {
+    folded.ends_with("displayname")
+        || matches!(
+            folded,
+            "activityname"
+                | "pipelinename"
+                | "linkedservicename"
+                | "target"
+                | "useragent"
+                | "username"
+                | "userprincipalname"
+                | "identity"
+                | "appdisplayname"
+                | "resource"
+                | "application"
+                | "user"
+                | "browser"
+        )
+}
+
+pub(super) fn fold(key: &str) -> String {
     key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// Names in the manner of Power BI's: `ModelRefreshFailed_CredentialsNotSpecified`.
 pub(super) fn is_powerbi(code: &str) -> bool {
     let name = code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && code.len() > 8;
-    name && (crate::catalogue::Entry::find("powerbi", code).is_some()
-        || ["DM_", "DMTS_", "ModelRefresh", "PremiumService", "Premium_"]
-            .iter()
-            .any(|prefix| code.starts_with(prefix)))
+    name && !code.contains("ErrorDetailNameCode")
+        && (crate::catalogue::Entry::find("powerbi", code).is_some_and(|entry| entry.code == code)
+            || ["DM_", "DMTS_", "ModelRefresh", "PremiumService", "Premium_"]
+                .iter()
+                .any(|prefix| code.starts_with(prefix)))
 }
 
 /// The reason of an audit record, where it is one: a single word in a failure of self-service password management.

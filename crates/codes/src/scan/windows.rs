@@ -3,7 +3,7 @@
 use super::record::Place;
 use super::stamp;
 use super::text::{Codes, codes_in};
-use super::{Confidence, Event, LONGEST_RECORD, Sink};
+use super::{Confidence, Event, LONGEST_RECORD, Sink, note};
 use crate::catalogue::Entry;
 use memchr::memmem;
 
@@ -11,7 +11,6 @@ pub(super) struct Windows {
     buffer: Vec<u8>,
     events: u64,
     lines: u64,
-    noted: bool,
 }
 
 /// An export of events, with or without a root element.
@@ -20,7 +19,7 @@ pub(super) fn looks_like(head: &[u8]) -> bool {
 }
 
 /// The families whose events come from these providers.
-fn family_of(provider: &str) -> Option<&'static str> {
+pub(super) fn family_of(provider: &str) -> Option<&'static str> {
     let provider = provider.to_ascii_lowercase();
     Some(match provider.as_str() {
         "passwordresetservice" => "writeback-event",
@@ -32,9 +31,37 @@ fn family_of(provider: &str) -> Option<&'static str> {
     })
 }
 
+/// The password reset service logs nothing else; the other providers log much that is no concern of ours.
+pub(super) fn add_event(codes: &mut Codes, family: &'static str, id: &str) {
+    let number = !id.is_empty() && id.len() <= 5 && id.bytes().all(|byte| byte.is_ascii_digit());
+    if number
+        && (family == "writeback-event" || Entry::find(family, id).is_some_and(|entry| entry.code == id))
+    {
+        codes.add(family, id, Confidence::Certain, 0);
+    }
+}
+
+/// An event as the event viewer copies it (`Source: …`, `Event ID: …`) or PowerShell lists it (`ProviderName : …`, `Id : …`).
+pub(super) fn event_in(text: &str, codes: &mut Codes) {
+    let of = |names: &[&str]| {
+        text.lines().find_map(|line| {
+            let (label, value) = line.split_once(':')?;
+            names.iter().any(|name| label.trim().eq_ignore_ascii_case(name)).then(|| value.trim())
+        })
+    };
+    if let Some(family) = of(&["source", "providername", "provider"]).and_then(family_of)
+        && let Some(id) = of(&["event id", "eventid", "id"])
+    {
+        add_event(codes, family, id);
+    }
+}
+
+/// Families that any program's event may quote: their spelling fits nothing else.
+const QUOTED: [&str; 6] = ["aadsts", "sspr", "powerbi", "ldap", "ad-bind", "adsync-hr"];
+
 impl Windows {
     pub(super) fn new() -> Self {
-        Self { buffer: Vec::new(), events: 0, lines: 0, noted: false }
+        Self { buffer: Vec::new(), events: 0, lines: 0 }
     }
 
     pub(super) fn feed(&mut self, block: &[u8], found: &mut Sink<'_>, notes: &mut Vec<String>) {
@@ -57,10 +84,7 @@ impl Windows {
         while let Some(begin) = begin_of_event(&buffer, done) {
             let Some(end) = memmem::find(&buffer[begin..], b"</Event>").map(|at| begin + at + 8) else {
                 if buffer.len() - begin > LONGEST_RECORD {
-                    if !self.noted {
-                        notes.push("an event is longer than 1 MiB and was read in part".to_owned());
-                        self.noted = true;
-                    }
+                    note(notes, "an event is longer than 1 MiB and was read in part");
                     self.event(&buffer[begin..], count(&buffer[done..begin]), found);
                     self.lines += count(&buffer[done..]);
                     return;
@@ -84,25 +108,25 @@ impl Windows {
         self.events += 1;
         let place = Place { record: self.events, line: self.lines + lines + 1 };
         let xml = String::from_utf8_lossy(bytes);
-        let Some(family) = attribute(&xml, "<Provider", "Name").and_then(|name| family_of(&unescape(name)))
-        else {
-            return;
-        };
+        let family = attribute(&xml, "<Provider", "Name").and_then(|name| family_of(&unescape(name)));
         let mut codes = Codes::default();
         let id = xml.find("<EventID").and_then(|at| {
             let rest = &xml[at..];
             let value = &rest[rest.find('>')? + 1..];
             Some(value[..value.find('<')?].trim().to_owned())
         });
-        if let Some(id) = id.filter(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())) {
-            // The password reset service logs nothing else; the other providers log much that is no concern of ours.
-            if family == "writeback-event" || Entry::find(family, &id).is_some() {
-                codes.add(family, id, Confidence::Certain, 0);
-            }
+        if let (Some(family), Some(id)) = (family, id) {
+            add_event(&mut codes, family, &id);
         }
         let data = xml.find("<EventData").or_else(|| xml.find("<UserData")).map_or("", |at| &xml[at..]);
         let data = unescape(&strip_tags(data));
         codes_in(&data, &mut codes);
+        if family.is_none() {
+            codes.list.retain(|code| QUOTED.contains(&code.family));
+        }
+        if codes.list.is_empty() {
+            return;
+        }
         let time = attribute(&xml, "<TimeCreated", "SystemTime").and_then(stamp::time);
         let correlation_id = stamp::correlation_id(&data).or_else(|| {
             attribute(&xml, "<Correlation", "ActivityID")
@@ -176,6 +200,8 @@ fn unescape(text: &str) -> String {
         .replace("&gt;", ">")
         .replace("&quot;", "\"")
         .replace("&apos;", "'")
+        .replace("&#34;", "\"")
+        .replace("&#39;", "'")
         .replace("&#13;", "\r")
         .replace("&#10;", "\n")
         .replace("&#xD;", "\r")
