@@ -5,6 +5,7 @@ mod html;
 mod inputs;
 mod redact;
 mod report;
+mod unpack;
 
 use crate::output::{self, BLIND, FOUND, Trouble};
 use crate::page::Page;
@@ -39,7 +40,7 @@ pub struct ScanOptions {
     /// Only what happened since then: a date, a time, or a span such as 7d, 24h, 30m
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Timestamp>,
-    /// At most this many codes in the report
+    /// At most this many codes in the terminal's report; a page and a document hold all
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
     /// Write the report as a page that needs nothing else
@@ -77,25 +78,21 @@ pub fn run(options: &ScanOptions) -> Result<ExitCode, Trouble> {
     if options.events {
         let mut printer =
             Printer { out: BufWriter::new(io::stdout().lock()), since: options.since, any: false, looked: 0 };
-        read_all(&options.paths, &mut printer, |_| {});
+        read_all(&options.paths, &mut printer);
         let _ = printer.out.flush();
         return Ok(exit(printer.any, printer.looked));
     }
     let bar = io::stderr().is_terminal().then(|| {
         let style =
             indicatif::ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-        let bar = indicatif::ProgressBar::new(0);
+        let bar = indicatif::ProgressBar::new(inputs::length_of(&options.paths));
         if let Ok(style) = style {
             bar.set_style(style);
         }
         bar
     });
     let mut collector = Collector::new(&redactor, options.since, bar.clone());
-    read_all(&options.paths, &mut collector, |total| {
-        if let Some(bar) = &bar {
-            bar.set_length(total);
-        }
-    });
+    read_all(&options.paths, &mut collector);
     let report = collector.finish();
     let took = began.elapsed();
     if let Some(file) = &options.html {
@@ -117,17 +114,11 @@ fn exit(any: bool, looked: u64) -> ExitCode {
     }
 }
 
-fn read_all(paths: &[PathBuf], watcher: &mut dyn Watcher, total: impl FnOnce(u64)) {
+fn read_all(paths: &[PathBuf], watcher: &mut dyn Watcher) {
     let (streams, paths): (Vec<_>, Vec<_>) = paths.iter().cloned().partition(|path| path == Path::new("-"));
-    let files = inputs::list(&paths, watcher);
-    total(files.iter().map(|(_, length)| length).sum());
-    for (path, length) in files {
-        inputs::scan_file(&path, length, watcher);
-    }
-    if !streams.is_empty()
-        && let Err(error) = inputs::scan_stream(Box::new(io::stdin().lock()), "-", None, 0, watcher)
-    {
-        watcher.note("-", &error.to_string());
+    inputs::scan_paths(&paths, watcher);
+    if !streams.is_empty() {
+        inputs::scan_standard_input(watcher);
     }
 }
 
@@ -207,6 +198,7 @@ fn as_json(report: &Report, took: Duration) -> serde_json::Value {
             "first_seen": time(finding.first_seen),
             "last_seen": time(finding.last_seen),
             "users": finding.users(),
+            "more_users": finding.more_users(),
             "title": finding.entry.map(|entry| entry.title),
             "severity": severity,
             "severity_reason": severity_reason,
@@ -227,6 +219,7 @@ fn as_json(report: &Report, took: Duration) -> serde_json::Value {
         "seconds": took.as_secs_f64(),
         "findings": findings.collect::<Vec<_>>(),
         "journeys": journeys.collect::<Vec<_>>(),
+        "more_journeys": report.more_journeys.is_some(),
         "notes": report.notes.iter().map(|(file, note)| json!({ "file": file, "note": note })).collect::<Vec<_>>(),
     })
 }
@@ -252,20 +245,7 @@ fn describe(report: &Report, top: usize, took: Duration) -> String {
             took.as_secs_f64()
         ),
     );
-    if let Some(chart) = Chart::of(&report.hours, page.width().saturating_sub(4)) {
-        page.heading("FAILURES OVER TIME");
-        page.line(&format!("  {}", chart.blocks()));
-        page.paragraph(
-            "  ",
-            &format!(
-                "From {} to {}; a bar is {}, the highest {}.",
-                chart.begin,
-                chart.end,
-                chart.unit(),
-                chart.highest()
-            ),
-        );
-    }
+    describe_chart(&mut page, report);
     if !failures.is_empty() {
         page.heading("WHAT WAS FOUND");
     }
@@ -295,6 +275,16 @@ fn describe(report: &Report, top: usize, took: Duration) -> String {
     page.finish()
 }
 
+fn describe_chart(page: &mut Page, report: &Report) {
+    let width = page.width().saturating_sub(10);
+    let Some(chart) = Chart::of(&report.hours, width) else { return };
+    page.heading("FAILURES OVER TIME");
+    for row in chart.rows(5, width).iter().chain(&chart.axis(width)) {
+        page.line(format!("  {row}").trim_end());
+    }
+    page.paragraph("  ", &format!("A bar is {}; times are UTC.", chart.unit()));
+}
+
 fn describe_finding(page: &mut Page, finding: &Finding) {
     let (severity, reason) = finding.severity();
     let name = finding.entry.and_then(|entry| entry.name).map(|name| format!("  {name}")).unwrap_or_default();
@@ -303,10 +293,8 @@ fn describe_finding(page: &mut Page, finding: &Finding) {
     page.paragraph("  ", finding.entry.map_or("Not in the catalogue.", |entry| entry.title));
     page.severity("  ", severity, &reason);
     let mut seen = Vec::new();
-    match finding.users() {
-        0 => {}
-        1 => seen.push("one account".to_owned()),
-        users => seen.push(format!("{users} accounts")),
+    if finding.users() > 0 {
+        seen.push(finding.accounts());
     }
     if let (Some(first), Some(last)) = (finding.first_seen, finding.last_seen) {
         seen.push(if first == last {
@@ -329,17 +317,7 @@ fn describe_finding(page: &mut Page, finding: &Finding) {
 }
 
 fn describe_journeys(page: &mut Page, report: &Report) {
-    let across: Vec<_> = report
-        .journeys
-        .iter()
-        .filter(|journey| {
-            journey.files() > 1
-                || journey
-                    .steps
-                    .iter()
-                    .any(|step| step.family.ends_with("-event") || step.family == "sspr-reason")
-        })
-        .collect();
+    let across = &report.journeys;
     if across.is_empty() {
         return;
     }
@@ -350,16 +328,13 @@ fn describe_journeys(page: &mut Page, report: &Report) {
         for step in &journey.steps {
             let time = step.time.map(|time| format!("{time:.0}  ")).unwrap_or_default();
             let title = step.title.map(|title| format!(": {title}")).unwrap_or_default();
-            page.paragraph(
-                "    ",
-                &output::plain(&format!("{time}{}:{}{title} ({})", step.family, step.code, step.file)),
-            );
+            page.paragraph("    ", &output::plain(&format!("{time}{}{title} ({})", step.quoted, step.file)));
         }
     }
     if across.len() > 10 {
         page.paragraph("  ", &format!("… and {} more; --json shows all.", across.len() - 10));
     }
-    if report.more_journeys {
-        page.paragraph("  ", "There were more correlation IDs than are followed.");
+    if let Some(more) = report.more_journeys {
+        page.paragraph("  ", more);
     }
 }

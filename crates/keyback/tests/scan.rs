@@ -128,6 +128,132 @@ fn archives_are_read_and_packed_archives_are_told_apart() -> Result<()> {
     Ok(())
 }
 
+fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(bytes)?;
+    Ok(gzip.finish()?)
+}
+
+fn zip(entries: &[(&str, &[u8])]) -> Result<Vec<u8>> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in entries {
+        zip.start_file(*name, zip::write::SimpleFileOptions::default())?;
+        zip.write_all(bytes)?;
+    }
+    Ok(zip.finish()?.into_inner())
+}
+
+#[test]
+fn packed_in_packed_is_read_to_a_small_depth_and_zstandard_frame_by_frame() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+    let line = b"AADSTS50126: wrong\n".as_slice();
+    let inner = zip(&[("a.log", line), ("b.log.gz", &gzip(line)?)])?;
+    std::fs::write(at("outer.zip"), zip(&[("inner.zip", &inner), ("c.log", line)])?)?;
+    std::fs::write(at("outer.zip.gz"), gzip(&inner)?)?;
+    let frame = |bytes: &[u8]| {
+        ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Uncompressed)
+    };
+    let skipped = [&0x184d_2a50_u32.to_le_bytes()[..], &4_u32.to_le_bytes(), b"skip"].concat();
+    std::fs::write(at("frames.zst"), [frame(line), skipped, frame(line)].concat())?;
+    let mut deep = line.to_vec();
+    for _ in 0..9 {
+        deep = gzip(&deep)?;
+    }
+    std::fs::write(at("deep.gz"), deep)?;
+    let output = keyback(&["scan", "--events"], folder.path())?;
+    let mut files: Vec<String> = text(&output.stdout)
+        .lines()
+        .map(|line| -> Result<String> {
+            let event: Value = serde_json::from_str(line)?;
+            let file = event["file"].as_str().context("a file")?;
+            Ok(file.rsplit('/').next().unwrap_or_default().to_owned())
+        })
+        .collect::<Result<_>>()?;
+    files.sort();
+    assert_eq!(
+        files,
+        [
+            "frames.zst",
+            "frames.zst",
+            "outer.zip!c.log",
+            "outer.zip!inner.zip!a.log",
+            "outer.zip!inner.zip!b.log.gz",
+            "outer.zip.gz!a.log",
+            "outer.zip.gz!b.log.gz",
+        ]
+    );
+    ensure!(text(&output.stderr).contains("packed more than"), "{}", text(&output.stderr));
+
+    let mut piped = Command::new(env!("CARGO_BIN_EXE_keyback"))
+        .args(["scan", "--events", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    piped.stdin.take().context("stdin")?.write_all(&inner)?;
+    assert_eq!(text(&piped.wait_with_output()?.stdout).lines().count(), 2);
+    Ok(())
+}
+
+#[test]
+fn a_file_under_two_names_counts_once_and_a_file_that_is_gone_leaves_a_note() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("a.log"), "AADSTS50126: wrong\n")?;
+    std::os::unix::fs::symlink(at("a.log"), at("b.log"))?;
+    std::fs::hard_link(at("a.log"), at("c.log"))?;
+    let gone = at("gone.log").to_string_lossy().into_owned();
+    let output = keyback(&["scan", "--json", &gone], folder.path())?;
+    assert_eq!(counted(&output)?.get("aadsts:50126").copied(), Some(1));
+    let notes = json(&output)?["notes"].to_string();
+    for part in ["b.log", "c.log", "gone.log"] {
+        ensure!(notes.contains(part), "{notes}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_secret_is_in_no_output_and_no_control_character_reaches_a_terminal() -> Result<()> {
+    const MARK: &str = "Tr1pw1reSecret";
+    let folder = tempfile::tempdir()?;
+    let log = folder.path().join("a.log");
+    let shapes = [
+        format!("password={MARK}"),
+        format!("\"client_secret\": \"two {MARK}\""),
+        format!("Authorization: Digest response={MARK}"),
+        format!("Cookie: a=1; ESTSAUTH={MARK}"),
+        format!("https://x/?sv=1&sig={MARK}"),
+        format!("Server=x;User ID=y;Password={MARK}"),
+        format!("refresh_token=0.A{MARK}aaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+    ];
+    let mut lines = String::new();
+    for (number, shape) in shapes.iter().enumerate() {
+        // A code of its own each, so that each is a sample.
+        lines.push_str(&format!(
+            "2026-03-0{} 04:05:06 \u{1b}]0;x\u{7}\u{1b}[31m{shape} AADSTS5012{number}: wrong\n",
+            number + 1
+        ));
+    }
+    std::fs::write(&log, lines)?;
+    let page = folder.path().join("page.html");
+    let page_name = page.to_string_lossy().into_owned();
+    for arguments in [
+        &["scan"][..],
+        &["scan", "--show"],
+        &["scan", "--json", "--show"],
+        &["scan", "--html", &page_name, "--show"],
+        &["scan", "--events"],
+    ] {
+        let output = keyback(arguments, &log)?;
+        let all = text(&output.stdout) + &text(&output.stderr);
+        ensure!(all.contains("5012"), "{all}");
+        ensure!(!all.contains(MARK), "{arguments:?}: {all}");
+        ensure!(!all.chars().any(|c| c.is_control() && c != '\n'), "{arguments:?}: {all:?}");
+    }
+    ensure!(!std::fs::read_to_string(page)?.contains(MARK), "in the page");
+    Ok(())
+}
+
 #[test]
 fn a_bomb_is_not_unpacked_to_its_end() -> Result<()> {
     let folder = tempfile::tempdir()?;

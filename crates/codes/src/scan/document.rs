@@ -106,13 +106,12 @@ impl Document {
                     }
                     Some(next) => {
                         at += next;
-                        match buffer[at] {
-                            b'\\' => self.inside = In::Escape,
-                            // JSON has no line breaks in texts: a quote was lost.
-                            _ => {
-                                self.inside = In::Structure;
-                                self.last_text.1 = at;
-                            }
+                        if buffer[at] == b'\\' {
+                            self.inside = In::Escape;
+                        } else {
+                            // JSON has no line breaks in texts: at one, a quote was lost.
+                            self.inside = In::Structure;
+                            self.last_text.1 = at;
                         }
                     }
                 },

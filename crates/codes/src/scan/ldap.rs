@@ -55,8 +55,8 @@ pub(super) fn ldap_in(text: &str, codes: &mut Codes) {
 fn result(lower: &str, at: usize, from: usize, codes: &mut Codes) {
     let digits = run(lower, from, |byte| byte.is_ascii_digit());
     let end = from + digits.len();
-    let ends = !is_word(byte_at(lower, end))
-        && !(byte_at(lower, end) == b'.' && byte_at(lower, end + 1).is_ascii_digit());
+    let ends = !(is_word(byte_at(lower, end))
+        || byte_at(lower, end) == b'.' && byte_at(lower, end + 1).is_ascii_digit());
     if !(1..=2).contains(&digits.len()) || !ends {
         return;
     }

@@ -138,7 +138,6 @@ pub(super) fn statement_end(bytes: &[u8], begin: usize, limit: usize) -> usize {
         let line = &bytes[at..next];
         let opening = of(line);
         match opening {
-            Opening::Stamped | Opening::Own => break,
             Opening::Blank => {
                 blank = true;
                 at = next;
@@ -150,7 +149,7 @@ pub(super) fn statement_end(bytes: &[u8], begin: usize, limit: usize) -> usize {
             Opening::Plain if is_traceback(line) && !blank => raised = true,
             Opening::Plain if raised && indented => raised = false,
             Opening::Plain | Opening::Object if stamped && !blank && plain < PLAIN_LINES => plain += 1,
-            Opening::Plain | Opening::Object => break,
+            Opening::Plain | Opening::Object | Opening::Stamped | Opening::Own => break,
         }
         indented = opening == Opening::GoesOn;
         blank = false;

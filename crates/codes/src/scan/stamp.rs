@@ -65,11 +65,19 @@ pub(super) fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
-/// At most 400 bytes around `at`, in one line.
+/// At most 400 bytes around `at`, in one line. Half a word at its beginning is left out: it could be the end of a secret,
+/// and the name that tells so is not there.
 pub(super) fn excerpt(text: &str, at: usize) -> String {
     let begin = floor(text, at.saturating_sub(120));
     let end = floor(text, begin + 400);
-    text[begin..end].split_whitespace().collect::<Vec<_>>().join(" ")
+    let words = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");
+    if begin == 0 {
+        return words(&text[..end]);
+    }
+    let before = &text[begin..floor(text, at)];
+    let whole = before.find(['"', '\'', '&', ';', ',', '<', '>', '{', '}', '\n']);
+    let whole = whole.or_else(|| before.find(char::is_whitespace)).map_or(before.len(), |found| found + 1);
+    format!("…{}", words(&text[begin + whole..end]))
 }
 
 #[cfg(test)]
