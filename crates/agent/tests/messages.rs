@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
-use keyback_agent::{Agent, AgentKeys, AgentParts, Journal, MailConfig, Mailer, UnsealingKey};
+use keyback_agent::{Agent, AgentKeys, AgentParts, Caps, Journal, MailConfig, Mailer, UnsealingKey};
 use keyback_codes::Cause;
+use keyback_core::heartbeat::{ASK_IS_GOOD, Ask, Bytes32, Head, Heartbeat};
 use keyback_core::job::Operation;
 use keyback_core::keys::{SealingKey, SigningKey, VerifyingKey};
 use keyback_core::message::{Body, Header, Reply, SUITE, VERSION, digest, seal};
@@ -45,8 +46,8 @@ impl Talk {
             limits: Limits::default(),
         })?;
         let (staff, _) = directory.find_container(&format!("OU=Staff,{}", lab.base_dn())).await?;
-        let agent = Agent::new(AgentParts {
-            keys: AgentKeys::new(unsealing, signing, server.verifying_key())?,
+        let keys = AgentKeys::new(unsealing, signing, server.verifying_key())?;
+        let parts = AgentParts {
             directory,
             connector: UserName::parse(name)?,
             scope: vec![staff],
@@ -58,10 +59,31 @@ impl Talk {
                 from: "help@example.org".to_owned(),
                 organisation: "Test".to_owned(),
             })?,
+            caps: Caps::default(),
             clock: Arc::new(SystemClock),
             write_limit: Limits::default().write,
-        });
-        Ok(Self { agent, sink, server, sealing, agent_key, _folder: folder })
+        };
+        let talk = Self { agent: Agent::new(parts, keys), sink, server, sealing, agent_key, _folder: folder };
+        talk.beat(vec![]).await?;
+        Ok(talk)
+    }
+
+    /// Asks after the agent's state, as the server that has seen these heads.
+    async fn beat(&self, seen: Vec<Head>) -> Result<Heartbeat> {
+        let now = SystemClock.now();
+        let ask = Ask {
+            version: VERSION,
+            nonce: Bytes32(ids::random()),
+            not_before: now,
+            not_after: now.plus(ASK_IS_GOOD),
+            sender: self.server.verifying_key().id(),
+            recipient: self.sealing.id(),
+            seen,
+            successor: None,
+        };
+        let ask = ask.sign(&self.server);
+        let answer = self.agent.handle(&ask).await.context("no heartbeat")?;
+        Ok(Heartbeat::parse(&answer, &self.agent_key, &ask)?)
     }
 
     fn header(&self, body: &Body, object_guid: Option<ObjectGuid>) -> Header {

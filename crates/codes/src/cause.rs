@@ -220,6 +220,31 @@ causes! {
     MailUnreachable = "mail.unreachable", Internal,
         "The mail gateway did not take the message.", "Check `[mail]` in the agent's configuration and the gateway's log.",
         "keyback check";
+    AgentCapUser = "agent.cap_user", Ended,
+        "This person's password was set as often in 24 hours as the agent allows for one person.",
+        "Wait until the time in the evidence, or set this password by hand; `user_day` in `[agent.caps]` is the number.";
+    AgentCapAgent = "agent.cap_agent", Ended,
+        "The agent has written as often in an hour as it is allowed to.",
+        "Look at who was reset and why so many; wait until the time in the evidence, or raise `agent_hour` in `[agent.caps]`.",
+        "keyback job list";
+    AgentCapOu = "agent.cap_ou", Ended,
+        "The agent has written as often in an hour as it is allowed to in this OU.",
+        "Look at who was reset and why so many; wait until the time in the evidence, or raise `ou_hour` in `[agent.caps]`.",
+        "keyback job list";
+    AgentStopped = "agent.stopped", AdminMustAct,
+        "The agent has stopped writing: its cap refused so many writes in an hour that this looks like an attack.",
+        "Find out who asked for so many; when all is well, let the agent go on, on its host.",
+        "keyback agent resume";
+    AgentQuarantined = "agent.quarantined", AdminMustAct,
+        "The agent's journal is older than one that it showed before, or another one: it may have forgotten what it did.",
+        "If the journal was restored or replaced on purpose, confirm that on the agent's host.",
+        "keyback agent confirm";
+    AgentUnasked = "agent.unasked", Unreachable,
+        "The server has not asked this agent for its state within the last minute, so the agent cannot know whether its journal is the newest.",
+        "Nothing to do if it passes: the server asks every 15 seconds; else compare both clocks and look at the server's log.";
+    KeyEnrolment = "key.enrolment_refused", AdminMustAct,
+        "The enrolment was refused: the code is wrong, too old or used, or the keys on the way were not those that were sent.",
+        "Make a new code on the server and carry it to the agent's host.", "keyback key enrol";
     MessageRefused = "message.refused", Internal,
         "A message between server and agent failed its checks: signature, recipient, validity or form.",
         "Compare the keys that both sides have pinned, and both clocks.", "keyback check";
