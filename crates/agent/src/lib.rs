@@ -12,6 +12,7 @@ mod journal;
 mod keys;
 mod mail;
 mod proof;
+mod refusal;
 mod writeback;
 
 pub use caps::{Caps, Full};
@@ -23,6 +24,7 @@ pub use mail::{MailConfig, MailError, Mailer};
 use keyback_ad::descriptor::Acl;
 use keyback_ad::{Directory, Dn, FindError, Sid, User};
 use keyback_codes::{Cause, Explain};
+use keyback_core::diagnosis::Diagnosis;
 use keyback_core::heartbeat::Ask;
 use keyback_core::message::{Body, Header, MessageError, Reply, SignedRequest, VERSION};
 use keyback_core::outcome::Outcome;
@@ -30,6 +32,7 @@ use keyback_core::{Clock, Failure, JobId, ObjectGuid, Timestamp, UserName};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 /// How long the whereabouts of the OUs in scope are believed.
@@ -64,6 +67,12 @@ struct Bounds {
     holder: Option<Acl>,
 }
 
+impl Bounds {
+    fn dns(&self) -> Vec<Dn> {
+        self.scope.iter().map(|(_, dn)| dn.clone()).collect()
+    }
+}
+
 /// The agent. Cheap to clone.
 #[derive(Clone)]
 pub struct Agent(Arc<Inner>);
@@ -75,6 +84,7 @@ struct Inner {
     bounds: Mutex<Option<Arc<Bounds>>>,
     turns: Mutex<HashMap<JobId, Arc<tokio::sync::Mutex<()>>>>,
     afterwards: TaskTracker,
+    doctors: Semaphore,
 }
 
 /// What ends a job's way early.
@@ -90,6 +100,7 @@ impl Agent {
             bounds: Mutex::new(None),
             turns: Mutex::new(HashMap::new()),
             afterwards: TaskTracker::new(),
+            doctors: Semaphore::new(refusal::AT_ONCE),
         }))
     }
 
@@ -106,7 +117,7 @@ impl Agent {
                 // Bound to these very bytes: whoever altered them has refused only their own alteration.
                 let header = keyback_core::message::peek_header(message)?;
                 let digest = keyback_core::message::digest(message);
-                return reply(&keys, &header, digest, refused(&error));
+                return reply(&keys, &header, digest, refused(&error), None);
             }
         };
         let job_id = request.header.job_id;
@@ -116,11 +127,14 @@ impl Agent {
             Arc::clone(turns.entry(job_id).or_default())
         };
         let _turn = turn.lock().await; // the same job offered twice at once: the second finds what the first did
-        let outcome = match keys.open(&request) {
-            Err(error) => refused(&error),
-            Ok(body) => self.act(&request, body).await.unwrap_or_else(|ended| ended),
+        let (outcome, diagnosis) = match keys.open(&request) {
+            Err(error) => (refused(&error), None),
+            Ok(body) => {
+                let outcome = self.act(&request, &body).await.unwrap_or_else(|ended| ended);
+                self.look_into(&request.header, &body, outcome).await
+            }
         };
-        reply(&keys, &request.header, request.digest, outcome)
+        reply(&keys, &request.header, request.digest, outcome, diagnosis)
     }
 
     /// The keys that it uses now.
@@ -146,23 +160,23 @@ impl Agent {
         }
     }
 
-    async fn act(&self, request: &SignedRequest<'_>, body: Body) -> Ended<Outcome> {
+    async fn act(&self, request: &SignedRequest<'_>, body: &Body) -> Ended<Outcome> {
         match body {
             Body::AskCode { user } => {
                 self.check_validity(request)?;
-                self.mint_code(&request.header, &user).await
+                self.mint_code(&request.header, user).await
             }
             Body::CheckCode { challenge, code } => {
                 self.check_validity(request)?;
-                self.check_code(&request.header, challenge, &code).await
+                self.check_code(&request.header, *challenge, code).await
             }
             Body::Reset { challenge, new } => {
-                self.write(request, challenge, writeback::Wish::Reset(new)).await
+                self.write(request, *challenge, writeback::Wish::Reset(new)).await
             }
             Body::Change { challenge, current, new } => {
-                self.write(request, challenge, writeback::Wish::Change(current, new)).await
+                self.write(request, *challenge, writeback::Wish::Change(current, new)).await
             }
-            Body::Unlock { challenge } => self.write(request, challenge, writeback::Wish::Unlock).await,
+            Body::Unlock { challenge } => self.write(request, *challenge, writeback::Wish::Unlock).await,
         }
     }
 
@@ -204,8 +218,14 @@ impl Agent {
 }
 
 /// Signed by the key of the same generation as the one that the message was sealed to.
-fn reply(keys: &AgentKeys, to: &Header, request: String, outcome: Outcome) -> Option<Vec<u8>> {
-    let reply = Reply { version: VERSION, job_id: to.job_id, request, outcome };
+fn reply(
+    keys: &AgentKeys,
+    to: &Header,
+    request: String,
+    outcome: Outcome,
+    diagnosis: Option<Diagnosis>,
+) -> Option<Vec<u8>> {
+    let reply = Reply { version: VERSION, job_id: to.job_id, request, outcome, diagnosis };
     Some(reply.sign(keys.generation(Some(to.recipient))?.signing()))
 }
 

@@ -4,10 +4,11 @@
 
 mod seal;
 
-pub use seal::Sealer;
+pub use seal::{AgentPin, Sealer, ServerKeys};
 
 use keyback_codes::{Cause, Explain};
 use keyback_core::audit::{Activity, AuditEvent};
+use keyback_core::diagnosis::Diagnosis;
 use keyback_core::job::{JobEvent, JobState, Operation};
 use keyback_core::message::{self, Body, Header, MessageError, Reply};
 use keyback_core::outcome::Outcome;
@@ -378,7 +379,7 @@ impl Jobs {
         let deadline = now.plus(engine.limits.deadline);
         let kind = asked.body.kind();
         let object_guid = asked.flow.as_ref().and_then(|flow| flow.object_guid);
-        let (sender, recipient) = engine.sealer.key_ids();
+        let (sender, recipient) = engine.sealer.key_ids()?;
         let header = Header {
             version: message::VERSION,
             suite: message::SUITE,
@@ -450,14 +451,23 @@ impl Jobs {
         let JobState::Running { attempt, .. } = job.state else { return Ok(()) };
         let Some(message) = job.message.clone() else { return Ok(()) };
         let digest = keyback_core::message::digest(&message);
-        let answer = engine.relay.request(message, engine.limits.lease).await;
+        // Sealed to a key that was revoked since: nobody may open it any more.
+        let agent = engine.sealer.agent_of(&message);
+        let answer = match agent {
+            Some(_) => engine.relay.request(message, engine.limits.lease).await,
+            None => Err(RelayError::NotTaken),
+        };
         let again_at = self.now().plus(wait_after(attempt, engine.limits.retry));
-        let outcome = match answer {
-            Ok(bytes) => match Reply::parse(&bytes, engine.sealer.agent(), job.id, &digest) {
-                Ok(reply) => reply.outcome,
+        let (outcome, diagnosis) = match answer {
+            Ok(bytes) => match agent
+                .ok_or(MessageError::NoAgent)
+                .and_then(|agent| Reply::parse(&bytes, &agent, job.id, &digest))
+            {
+                Ok(reply) => (reply.outcome, reply.diagnosis),
                 // Not the agent's word: it says nothing about what was done.
                 Err(error) => {
-                    Outcome::Unknown(Failure::of(error.cause()).seen("reply", error.to_string(), "relay"))
+                    let failure = Failure::of(error.cause()).seen("reply", error.to_string(), "relay");
+                    (Outcome::Unknown(failure), None)
                 }
             },
             Err(RelayError::NotTaken) => {
@@ -467,9 +477,9 @@ impl Jobs {
                 engine.due.notify_one();
                 return Ok(());
             }
-            Err(RelayError::NoAnswer) => Outcome::Unknown(Failure::of(Cause::AgentHeartbeatStale)),
+            Err(RelayError::NoAnswer) => (Outcome::Unknown(Failure::of(Cause::AgentHeartbeatStale)), None),
         };
-        self.answered(job, attempt, outcome, again_at).await
+        self.answered(job, attempt, outcome, diagnosis.as_ref(), again_at).await
     }
 
     async fn answered(
@@ -477,11 +487,12 @@ impl Jobs {
         job: &Job,
         attempt: u32,
         outcome: Outcome,
+        diagnosis: Option<&Diagnosis>,
         again_at: Timestamp,
     ) -> Result<(), StoreError> {
         let event = JobEvent::Answered { outcome: outcome.clone(), again_at };
         let challenge_text;
-        let mut effects = Effects::default();
+        let mut effects = Effects { diagnosis, ..Effects::default() };
         match &outcome {
             Outcome::Done(done) => effects.done = Some(done),
             Outcome::CodeSent { challenge, person, .. } => {
