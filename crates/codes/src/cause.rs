@@ -272,6 +272,25 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// What the person reads, where the public code's words would lead them astray. It names no account and no server.
+    pub const fn for_person(self) -> (&'static str, &'static str) {
+        if matches!(self, Self::AgentCapUser) {
+            return (
+                "This account was reset, changed or unlocked as often as one day allows.",
+                "Nothing was changed this time. If the earlier times were not you, call your help desk now; else try again tomorrow.",
+            );
+        }
+        if matches!(self, Self::AgentCapAgent | Self::AgentCapOu) {
+            return (
+                "Too many people are setting passwords right now.",
+                "Nothing was changed. Try again in an hour, or quote the number below to your help desk.",
+            );
+        }
+        self.code().for_person()
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.id())
@@ -303,6 +322,14 @@ mod tests {
         assert_eq!(ids.len(), Cause::ALL.len());
         for cause in Cause::ALL {
             assert_eq!(Cause::try_from(cause.id().to_owned()), Ok(*cause));
+        }
+    }
+
+    #[test]
+    fn what_a_person_reads_ends_in_full_stops() {
+        for cause in Cause::ALL {
+            let (said, todo) = cause.for_person();
+            assert!(said.ends_with('.') && todo.ends_with('.'), "{cause}");
         }
     }
 
