@@ -103,16 +103,12 @@ impl Agents {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::error!(%error, "the key files cannot be read; using the keys as they were")
+                    tracing::error!(%error, "the key files cannot be read; using the keys as they were");
                 }
             }
             if last.is_none_or(|last| now < last || now.since(last) >= EVERY) {
                 let beat = self.beat().await;
-                if beat.as_ref().is_ok_and(Option::is_some) {
-                    last = Some(now)
-                } else {
-                    last = None
-                }
+                last = beat.as_ref().is_ok_and(Option::is_some).then_some(now);
                 let problem = match beat {
                     Ok(_) => None,
                     Err(error) => {
