@@ -186,8 +186,8 @@ fn find_slowly(bytes: &[u8], from: usize) -> Option<usize> {
     hits.min()
 }
 
-/// Bytes after an anchor that are looked at to judge it: a hit nearer to the end of what is there waits for more.
-pub(super) const LOOKS_AHEAD: usize = 32;
+/// An anchor and the bytes after it that are looked at to judge it are no longer than this.
+pub(super) const LOOKS_AHEAD: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -75,8 +75,11 @@ pub(super) fn excerpt(text: &str, at: usize) -> String {
         return words(&text[..end]);
     }
     let before = &text[begin..floor(text, at)];
-    let whole = before.find(['"', '\'', '&', ';', ',', '<', '>', '{', '}', '\n']);
-    let whole = whole.or_else(|| before.find(char::is_whitespace)).map_or(before.len(), |found| found + 1);
+    let behind = |(at, border): (usize, &str)| at + border.len();
+    let signs = ['"', '\'', '&', ';', ',', '<', '>', '{', '}', '\n'];
+    let whole =
+        before.match_indices(signs).next().or_else(|| before.match_indices(char::is_whitespace).next());
+    let whole = whole.map_or(before.len(), behind);
     format!("…{}", words(&text[begin + whole..end]))
 }
 
