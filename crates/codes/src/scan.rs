@@ -31,6 +31,9 @@ use windows::Windows;
 
 /// A record longer than this is read in parts.
 pub const LONGEST_RECORD: usize = 1 << 20;
+/// Different codes of one record that are reported: each costs a look through the record, and a hostile one could hold a
+/// hundred thousand.
+pub const MOST_CODES: usize = 256;
 /// Inputs are worked on in pieces of this size, whatever the size of the blocks they come in: so what is found cannot
 /// depend on where they are cut. Blocks of a multiple of it are read where they lie, without a copy.
 pub const PIECE: usize = 256 * 1024;

@@ -91,14 +91,17 @@ impl Lines {
             let place = Place { record: counted.1 + 1, line: counted.1 + 1 };
             if long {
                 note(notes, "a record is longer than 1 MiB and was read in parts");
-                let around = hit.saturating_sub(1024).max(begin)..end.min(hit + AROUND);
-                from = around.end;
-                read(&lines[around], place, found);
+                let (mut next, mut read_to) = (Some(hit), begin);
+                while let Some(hit) = next {
+                    let around = hit.saturating_sub(1024).max(read_to)..end.min(hit + AROUND);
+                    read_to = around.end;
+                    read(&lines[around], place, found);
+                    next = anchors::find(&lines[..end], read_to);
+                }
             } else {
                 read(&lines[begin..end], place, found);
-                from = end;
             }
-            floor = if long { begin } else { end };
+            (from, floor) = (end, end);
         }
         let done = match keep {
             Some(begin) => begin,
