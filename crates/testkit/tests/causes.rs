@@ -1,5 +1,5 @@
 //! docs/causes.md says of every cause how the lab makes it, or why it does not, and who tests it then. It is written by
-//! this test: `KEYBACK_WRITE=1 cargo test -p keyback-testkit --test causes`.
+//! this test: `KEYBACK_WRITE_DOCS=1 cargo nextest run -p keyback-testkit --test causes`.
 
 use anyhow::{Context, Result, ensure};
 use keyback_codes::Cause;
@@ -74,12 +74,12 @@ fn the_table_of_causes_is_up_to_date() -> Result<()> {
         write!(table, "{}", row(&breakage))?;
     }
     let file = project.join("docs/causes.md");
-    if std::env::var_os("KEYBACK_WRITE").is_some() {
+    if std::env::var_os("KEYBACK_WRITE_DOCS").is_some() {
         std::fs::write(&file, &table)?;
     }
     ensure!(
         std::fs::read_to_string(&file)? == table,
-        "docs/causes.md is out of date: KEYBACK_WRITE=1 writes it"
+        "docs/causes.md is out of date: KEYBACK_WRITE_DOCS=1 writes it"
     );
     for (file, causes) in TESTED {
         let text = std::fs::read_to_string(project.join(file)).with_context(|| file.to_owned())?;
