@@ -243,7 +243,7 @@ async fn do_evil(stream: &mut TlsStream<TcpStream>, question: &Question, evil: E
             Ok(())
         }
         Evil::WrongId => stream.write_all(&Question { id: vec![0x77], ..question.clone() }.answer()).await,
-        Evil::Notice => stream.write_all(&message(&[0], &result(0x78, 52, "going home"))).await,
+        Evil::Notice => stream.write_all(&message(&[0], &result(0x78, 52, "shutting down"))).await,
         Evil::CutOff => {
             let answer = question.answer();
             stream.write_all(&answer[..answer.len() / 2]).await?;
