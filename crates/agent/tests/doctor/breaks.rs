@@ -64,8 +64,8 @@ impl Broken {
     fn make(lab: &Lab, breakage: &str) -> Result<Self> {
         let user = lab.add_user_in("OU=Sales,OU=Staff", "b", SEEDED_PASSWORD, "")?.sam;
         let password = lab.break_it(breakage, &user)?;
-        let used = if breakage == "policy.history" { SEEDED_PASSWORD } else { "Brand-New-Pass-77!" };
-        let password = password.unwrap_or_else(|| used.to_owned());
+        let old = if breakage == "policy.history" { SEEDED_PASSWORD } else { "Brand-New-Pass-77!" };
+        let password = password.unwrap_or_else(|| old.to_owned());
         Ok(Self { breakage: breakage.to_owned(), user, password })
     }
 
