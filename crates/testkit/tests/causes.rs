@@ -50,19 +50,16 @@ fn row(breakage: &Breakage) -> String {
     let id = breakage.cause.as_str();
     let tested = TESTED.iter().find(|(_, causes)| causes.iter().any(|cause| cause.id() == id));
     let shows = if breakage.only_4_24 { "4.24 only" } else { "both" };
-    match breakage.hits {
-        Some(hits) => {
-            let whom = if hits == Hits::User { "one user" } else { "everybody" };
-            format!(
-                "| `{id}` | makes it for {whom}: {} | {shows} | `crates/agent/tests/doctor/breaks.rs` |\n",
-                breakage.what
-            )
-        }
-        None => {
-            let why = breakage.what.trim_start_matches("not in the lab: ");
-            let tested = tested.map_or_else(|| "nothing yet".to_owned(), |(file, _)| format!("`{file}`"));
-            format!("| `{id}` | does not: {why} | - | {tested} |\n")
-        }
+    if let Some(hits) = breakage.hits {
+        let whom = if hits == Hits::User { "one user" } else { "everybody" };
+        format!(
+            "| `{id}` | makes it for {whom}: {} | {shows} | `crates/agent/tests/doctor/breaks.rs` |\n",
+            breakage.what
+        )
+    } else {
+        let why = breakage.what.trim_start_matches("not in the lab: ");
+        let tested = tested.map_or_else(|| "nothing yet".to_owned(), |(file, _)| format!("`{file}`"));
+        format!("| `{id}` | does not: {why} | - | {tested} |\n")
     }
 }
 
