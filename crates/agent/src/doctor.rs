@@ -27,6 +27,7 @@ mod words;
 pub use finding::Finding;
 pub use keyback::KeybackState;
 pub use remedy::is_automatic;
+pub(crate) use verdict::refine;
 
 use finding::Report;
 use keyback_ad::{Directory, Dn, Examination, Found, Sid};
