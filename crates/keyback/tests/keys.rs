@@ -29,6 +29,7 @@ fn with_caps(keyback: &Keyback, caps: &str) -> Result<()> {
     keyback.edit(|text| text.replace("[agent.mail]", &format!("[agent.caps]\n{caps}\n\n[agent.mail]")))
 }
 
+/// Fault: killed between two resets of one person => the cap still counts both
 #[test]
 fn a_persons_cap_holds_when_the_process_is_killed_between_two_resets() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
@@ -48,6 +49,7 @@ fn a_persons_cap_holds_when_the_process_is_killed_between_two_resets() -> Result
     Ok(())
 }
 
+/// Fault: the journal is restored from an old copy => quarantine before anything is written, until confirmed
 #[test]
 fn a_journal_restored_from_an_old_copy_is_found_out_before_anything_is_written() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
@@ -104,6 +106,7 @@ fn write_code(keyback: &Keyback, code: &str) -> Result<String> {
     Ok(path.display().to_string())
 }
 
+/// Fault: an enrolment code is wrong or used, a key is revoked => refused, nothing is pinned or sealed
 #[test]
 fn two_processes_enrol_by_a_code_that_is_good_once_and_a_revoked_key_counts_no_more() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
@@ -165,6 +168,7 @@ fn two_processes_enrol_by_a_code_that_is_good_once_and_a_revoked_key_counts_no_m
     Ok(())
 }
 
+/// Fault: keys rotate in mid-reset, and the process is killed => every reset ends succeeded
 #[test]
 fn keys_rotate_while_a_reset_is_on_its_way_and_nothing_is_lost() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
