@@ -246,8 +246,7 @@ pub async fn enrol(config: &Config, code_file: &Path, as_document: bool) -> Resu
     let mut applicant = Applicant { code, own, server: None };
     let talk = relay::converse(socket, |message| applicant.answer(message));
     let server = match tokio::time::timeout(PATIENCE, talk).await {
-        Ok(Ok(Some(server))) => server,
-        Ok(Ok(None)) => return Err(refused()),
+        Ok(Ok(Verdict::Pinned(server))) => server,
         Ok(Err(error)) => {
             return Err(Trouble {
                 exit: BLIND,
@@ -258,7 +257,7 @@ pub async fn enrol(config: &Config, code_file: &Path, as_document: bool) -> Resu
                 )
             });
         }
-        Err(_) => return Err(refused()),
+        Ok(Ok(Verdict::Refused)) | Err(_) => return Err(refused()),
     };
     let server = VerifyingKey::from_bytes(server.0);
     keyfiles::pin_servers(agent, &[server]).map_err(|error| unwritten(&error))?;
@@ -278,11 +277,19 @@ struct Applicant {
     server: Option<Bytes32>,
 }
 
+/// How an enrolment ended.
+enum Verdict {
+    /// Both sides know the code: this is the server's key.
+    Pinned(Bytes32),
+    /// One of them does not.
+    Refused,
+}
+
 impl Applicant {
-    /// What to answer, and how it ended: `Some(None)` when it was refused.
-    fn answer(&mut self, message: &[u8]) -> (Vec<u8>, Option<Option<Bytes32>>) {
+    /// What to answer, and how it ended.
+    fn answer(&mut self, message: &[u8]) -> (Vec<u8>, Option<Verdict>) {
         if message == REFUSED {
-            return (WANTED.to_vec(), Some(None));
+            return (WANTED.to_vec(), Some(Verdict::Refused));
         }
         if let Ok(invite) = Invite::parse(message) {
             self.server = Some(invite.server);
@@ -290,10 +297,10 @@ impl Applicant {
         }
         match (Accept::parse(message), self.server) {
             (Ok(accept), Some(server)) if accept.fits(&server, &self.own, &self.code) => {
-                (PINNED.to_vec(), Some(Some(server)))
+                (PINNED.to_vec(), Some(Verdict::Pinned(server)))
             }
             // Not by one who knows the code: the keys on the way are not those that were sent.
-            (Ok(_), _) => (WANTED.to_vec(), Some(None)),
+            (Ok(_), _) => (WANTED.to_vec(), Some(Verdict::Refused)),
             (Err(_), _) => (WANTED.to_vec(), None),
         }
     }
