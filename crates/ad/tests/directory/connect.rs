@@ -132,6 +132,7 @@ on_both! {
     }
 }
 
+/// Fault: a DC's name or port leads nowhere => named
 #[tokio::test]
 async fn names_and_ports_that_lead_nowhere_are_named() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
@@ -158,6 +159,7 @@ async fn when_none_serves_every_error_is_evidence_and_the_telling_one_is_the_cau
     Ok(())
 }
 
+/// Fault: every DC hangs => waiting ends within its limits
 #[tokio::test]
 async fn waiting_ends_when_every_domain_controller_hangs() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
@@ -173,6 +175,7 @@ async fn waiting_ends_when_every_domain_controller_hangs() -> Result<()> {
     Ok(())
 }
 
+/// Fault: a port that speaks no TLS => named, nothing sent
 #[tokio::test]
 async fn ports_that_speak_no_tls_are_named() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
@@ -213,6 +216,7 @@ fn a_list_without_or_with_the_same_domain_controller_twice_is_refused() -> Resul
     Ok(())
 }
 
+/// Fault: a DC never answers a modify => after its limit the outcome is open, not failed
 #[tokio::test]
 async fn a_write_waits_no_longer_than_its_limit_and_leaves_the_outcome_open() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;

@@ -146,6 +146,7 @@ async fn answers(bytes: Vec<u8>) -> Result<DirectoryError> {
     fails(&directory_at(&authority, false, evil).await?).await
 }
 
+/// Fault: a server sends what is no LDAP => a protocol error, no panic
 #[tokio::test]
 async fn what_is_no_ldap_is_a_protocol_error() -> Result<()> {
     let nested = (0..5_000).fold(Vec::new(), |inner: Vec<u8>, _| tlv(0x30, &inner));
@@ -181,6 +182,7 @@ async fn a_farewell_is_reported_in_the_server_s_words() -> Result<()> {
     Ok(())
 }
 
+/// Fault: a server says nothing after the TLS handshake => cut off at the limit of the bind
 #[tokio::test]
 async fn a_server_that_says_nothing_after_the_handshake_runs_out_of_time() -> Result<()> {
     let error = answers(Vec::new()).await?;
@@ -188,6 +190,7 @@ async fn a_server_that_says_nothing_after_the_handshake_runs_out_of_time() -> Re
     Ok(())
 }
 
+/// Fault: a DC drips one byte at a time => cut off at the limit of the operation
 #[tokio::test]
 async fn a_server_that_sends_byte_by_byte_runs_out_of_time() -> Result<()> {
     let authority = Authority::new()?;
@@ -205,6 +208,7 @@ async fn a_server_that_sends_byte_by_byte_runs_out_of_time() -> Result<()> {
     Ok(())
 }
 
+/// Fault: a DC never stops sending => cut off at the limits on size and count
 #[tokio::test]
 async fn a_server_that_never_stops_sending_is_cut_off() -> Result<()> {
     let before = peak_memory()?;
@@ -234,6 +238,7 @@ async fn a_message_just_under_the_limit_does_not_cost_a_multiple_without_bound()
     Ok(())
 }
 
+/// Fault: a server says success to everything => not believed
 #[tokio::test]
 async fn success_without_a_domain_behind_it_is_not_believed() -> Result<()> {
     let authority = Authority::new()?;
@@ -250,6 +255,7 @@ async fn success_without_a_domain_behind_it_is_not_believed() -> Result<()> {
     Ok(())
 }
 
+/// Fault: the DC's certificate has expired => refused, with its dates
 #[tokio::test]
 async fn an_expired_certificate_is_refused_and_its_dates_are_shown() -> Result<()> {
     let authority = Authority::new()?;
@@ -260,6 +266,7 @@ async fn an_expired_certificate_is_refused_and_its_dates_are_shown() -> Result<(
     Ok(())
 }
 
+/// Fault: a hostile DC repeats the connector's password in its answer => withheld from every record
 #[tokio::test]
 async fn an_answer_that_repeats_the_connector_s_password_is_withheld() -> Result<()> {
     let echo = tlv(0x61, &[&[10, 1, 49, 4, 0][..], &tlv(4, b"no: a connector's password")].concat());
@@ -269,6 +276,7 @@ async fn an_answer_that_repeats_the_connector_s_password_is_withheld() -> Result
     Ok(())
 }
 
+/// Fault: garbage instead of a TLS handshake => named
 #[tokio::test]
 async fn garbage_instead_of_a_handshake_is_named() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
