@@ -179,11 +179,22 @@ impl Planner<'_> {
 
     /// It could not sign in, so nothing else was read.
     fn connector(&mut self, name: &str) {
-        for (cause, edit) in
-            [(Cause::ConnectorLocked, Edit::Unlock), (Cause::ConnectorDisabled, Edit::Enable)]
-        {
-            if self.has(cause) {
-                self.edit(Target::Account(name.to_owned()), edit, cause);
+        for (cause, edit, remark) in [
+            (
+                Cause::ConnectorLocked,
+                Edit::Unlock,
+                "Find out who guesses its password, or it is locked again.",
+            ),
+            (
+                Cause::ConnectorDisabled,
+                Edit::Enable,
+                "Somebody disabled it: make sure that it was not on purpose.",
+            ),
+        ] {
+            if self.has(cause)
+                && let Some(mend) = self.edit(Target::Account(name.to_owned()), edit, cause)
+            {
+                mend.remarks.push(remark.to_owned());
             }
         }
     }

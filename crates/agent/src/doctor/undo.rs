@@ -275,9 +275,7 @@ mod tests {
     #[test]
     fn of_a_descriptor_only_its_own_part_counts() {
         let bytes = |sddl: &str| {
-            SecurityDescriptor::from_sddl(sddl, None)
-                .and_then(|sd| Ok(sd.encode().expect("bytes")))
-                .expect("SDDL")
+            SecurityDescriptor::from_sddl(sddl, None).map(|sd| sd.encode().expect("bytes")).expect("SDDL")
         };
         let same =
             |one: &str, other: &str| is_same(Attribute::Descriptor, Some(&bytes(one)), Some(&bytes(other)));

@@ -243,7 +243,7 @@ fn no_grant_is_more_than_one_right_and_none_is_for_an_object_of_the_system() {
         for edit in &mend.edits {
             let Edit::Add(ace) = edit else { panic!("{edit:?}") };
             let rights = ace.rights().expect("rights");
-            assert!(rights.object_type.is_some() && rights.mask.0.count_ones() == 1, "{ace:?}");
+            assert!(rights.object_type.is_some() && rights.mask.0.is_power_of_two(), "{ace:?}");
             assert_eq!(rights.sid, sid(CONNECTOR));
         }
     }
