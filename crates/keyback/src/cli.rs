@@ -76,7 +76,10 @@ pub enum Command {
     #[command(after_help = "\
 USER is a userPrincipalName, a sAMAccountName, DOMAIN\\name, a mail address, a DN or an objectGUID.\n\
 Without --dc the [agent] section of the configuration is used; with --dc no configuration is read.\n\
-Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage or configuration, 3 it could not look.")]
+--fix --json prints {outcome, why, before, changes, refused, fix_at, undo_file, after}; outcome is healthy, refused, \
+shown, mended, changed (mended, and something else is wrong) or failed. --undo --json prints {outcome, why, file, \
+objects}; outcome is undone, nothing_to_undo, changed_since or shown.\n\
+Exit codes: 0 nothing is wrong (any more), 1 something is, 2 wrong usage or configuration, 3 it could not look.")]
     Doctor(Box<DoctorOptions>),
     /// Say what a code means: AADSTS120008, 120008, 0x52D, 52e, 33004, a name, or a whole pasted error
     #[command(after_help = "\
