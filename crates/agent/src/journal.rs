@@ -13,6 +13,7 @@ pub use memory::Begin;
 use crate::caps::{Caps, Full};
 use keyback_ad::Pin;
 use keyback_codes::{Cause, Explain};
+use keyback_core::audit;
 use keyback_core::heartbeat::{AgentState, Bytes32, Head};
 use keyback_core::job::Operation;
 use keyback_core::outcome::Outcome;
@@ -219,6 +220,32 @@ impl Journal {
             state.challenge.person.object_guid == whom && state.challenge.at >= since
         };
         memory.challenges.values().filter(to_them).count()
+    }
+
+    /// The highest head of the server's audit chain that this agent was ever given.
+    pub fn audit_head(&self) -> Option<audit::Head> {
+        locked(&self.0.memory).audit_head
+    }
+
+    /// The same of a journal that an agent may have open.
+    pub fn read_audit_head(path: &Path) -> Result<Option<audit::Head>, JournalError> {
+        let failed = |source| JournalError::Io { path: path.to_owned(), step: "read", source };
+        let mut head = None;
+        for line in BufReader::new(File::open(path).map_err(failed)?).split(b'\n') {
+            if let Ok(Record::AuditHead(seen)) = serde_json::from_slice(&line.map_err(failed)?) {
+                head = Some(seen);
+            }
+        }
+        Ok(head)
+    }
+
+    /// The server gave this head. `false`: it is not the one of that number which it gave before. An older one is no
+    /// news: messages overtake each other.
+    pub async fn saw_head(&self, head: audit::Head) -> Result<bool, JournalError> {
+        match self.audit_head() {
+            Some(known) if known.number >= head.number => Ok(known.number > head.number || known == head),
+            Some(_) | None => self.append(Record::AuditHead(head), false).await.map(|()| true),
+        }
     }
 
     /// A code is about to be mailed.

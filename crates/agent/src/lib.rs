@@ -24,9 +24,10 @@ pub use mail::{MailConfig, MailError, Mailer};
 use keyback_ad::descriptor::Acl;
 use keyback_ad::{Directory, Dn, FindError, Sid, User};
 use keyback_codes::{Cause, Explain};
+use keyback_core::audit::Head;
 use keyback_core::diagnosis::Diagnosis;
 use keyback_core::heartbeat::Ask;
-use keyback_core::message::{Body, Header, MessageError, Reply, SignedRequest, VERSION};
+use keyback_core::message::{Body, Header, MessageError, Reply, SignedRequest};
 use keyback_core::outcome::Outcome;
 use keyback_core::{Clock, Failure, JobId, ObjectGuid, Timestamp, UserName};
 use std::collections::HashMap;
@@ -117,7 +118,7 @@ impl Agent {
                 // Bound to these very bytes: whoever altered them has refused only their own alteration.
                 let header = keyback_core::message::peek_header(message)?;
                 let digest = keyback_core::message::digest(message);
-                return reply(&keys, &header, digest, refused(&error), None);
+                return self.reply(&keys, &header, digest, refused(&error), None);
             }
         };
         let job_id = request.header.job_id;
@@ -127,6 +128,9 @@ impl Agent {
             Arc::clone(turns.entry(job_id).or_default())
         };
         let _turn = turn.lock().await; // the same job offered twice at once: the second finds what the first did
+        if let Some(head) = request.header.head {
+            self.remember_head(head).await;
+        }
         let (outcome, diagnosis) = match keys.open(&request) {
             Err(error) => (refused(&error), None),
             Ok(body) => {
@@ -134,7 +138,7 @@ impl Agent {
                 self.look_into(&request.header, &body, outcome).await
             }
         };
-        reply(&keys, &request.header, request.digest, outcome, diagnosis)
+        self.reply(&keys, &request.header, request.digest, outcome, diagnosis)
     }
 
     /// The keys that it uses now.
@@ -180,12 +184,37 @@ impl Agent {
         }
     }
 
+    /// The highest head of the audit chain is countersigned in every reply: a server that rewrites or cuts off what was
+    /// before it cannot have that unsaid. Losing the last heads to a power cut weakens only that.
+    async fn remember_head(&self, head: Head) {
+        match self.0.parts.journal.saw_head(head).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::error!(%head, "the server's audit chain is another one than before: `keyback audit verify`");
+            }
+            Err(error) => tracing::error!(%error, "the audit chain's head could not be remembered"),
+        }
+    }
+
     fn check_validity(&self, request: &SignedRequest<'_>) -> Ended<()> {
         request.header.check_validity(self.now()).map_err(|error| refused(&error))
     }
 
     fn now(&self) -> Timestamp {
         self.0.parts.clock.now()
+    }
+
+    /// Signed by the key of the same generation as the one that the message was sealed to.
+    fn reply(
+        &self,
+        keys: &AgentKeys,
+        to: &Header,
+        request: String,
+        outcome: Outcome,
+        diagnosis: Option<Diagnosis>,
+    ) -> Option<Vec<u8>> {
+        let reply = Reply::new(to.job_id, request, outcome, self.now(), self.journal().audit_head());
+        Some(reply.with(diagnosis).sign(keys.generation(Some(to.recipient))?.signing()))
     }
 
     /// Where the OUs in scope lie now, and who the connector is.
@@ -215,18 +244,6 @@ impl Agent {
             .map_err(Outcome::Refused)?;
         Ok(ous)
     }
-}
-
-/// Signed by the key of the same generation as the one that the message was sealed to.
-fn reply(
-    keys: &AgentKeys,
-    to: &Header,
-    request: String,
-    outcome: Outcome,
-    diagnosis: Option<Diagnosis>,
-) -> Option<Vec<u8>> {
-    let reply = Reply { version: VERSION, job_id: to.job_id, request, outcome, diagnosis };
-    Some(reply.sign(keys.generation(Some(to.recipient))?.signing()))
 }
 
 fn refused(error: &MessageError) -> Outcome {

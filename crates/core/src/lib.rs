@@ -15,6 +15,7 @@ pub mod message;
 pub mod outcome;
 pub mod relay;
 pub mod secrets;
+pub mod statement;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use ids::{ChallengeId, CorrelationId, JobId, JournalId, KeyId, ObjectGuid, SourceAnchor, UserName};

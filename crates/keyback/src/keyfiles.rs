@@ -6,6 +6,7 @@
 use crate::config::{Agent, ConfigError, Server, read_secret};
 use crate::output::{Trouble, USAGE};
 use keyback_agent::{AgentKeys, Generation, UnsealingKey};
+use keyback_core::audit::Keys;
 use keyback_core::heartbeat::{AgentPublic, Bytes32};
 use keyback_core::keys::{KeyError, Purpose, SigningKey, VerifyingKey, read_key_list, write_key_file};
 use keyback_server::agents::Keyring;
@@ -68,6 +69,50 @@ pub fn server_keys(server: &Server) -> Result<ServerKeys, Trouble> {
     let damaged = || unusable(path)(KeyError::Damaged { expected: Purpose::ServerSigning.word() });
     let signing = own.next().ok_or_else(damaged)??;
     Ok(ServerKeys { signing, next: own.next().transpose()?, agents: pinned_agents(server)? })
+}
+
+/// The server's signing key in use.
+pub fn server_signing(server: &Server) -> Result<SigningKey, Trouble> {
+    Ok(server_keys(server)?.signing)
+}
+
+/// Where the verifying keys are kept that count no more for anything but the audit chain.
+fn past(server: &Server) -> PathBuf {
+    server.agent_key_file.with_added_extension("past")
+}
+
+/// Whose signatures count in the audit chain: of the keys in use and of those before.
+pub fn audit_keys(server: &Server) -> Result<Keys, Trouble> {
+    let keys = server_keys(server)?;
+    let mut agents: Vec<VerifyingKey> = keys.agents.iter().map(|pin| pin.verifying).collect();
+    let mut servers = vec![keys.signing.verifying_key()];
+    let path = past(server);
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(|source| ConfigError::Read {
+            what: "list of past keys",
+            path: path.clone(),
+            source,
+        })?,
+    };
+    for line in text.lines() {
+        let damaged = || unusable(&path)(KeyError::Damaged { expected: "past keys" });
+        let (side, key) = line.split_once(' ').ok_or_else(damaged)?;
+        let key = Bytes32::try_from(key.to_owned()).map_err(unusable(&path))?;
+        match side {
+            "agent" => agents.push(VerifyingKey::from_bytes(key.0)),
+            "server" => servers.push(VerifyingKey::from_bytes(key.0)),
+            _ => return Err(damaged()),
+        }
+    }
+    Ok(Keys { servers, agents })
+}
+
+/// Keeps a verifying key for the audit chain alone.
+fn retire(server: &Server, side: &str, key: &VerifyingKey) -> io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(past(server))?;
+    writeln!(file, "{side} {}", String::from(Bytes32(*key.as_bytes())))?;
+    file.sync_all()
 }
 
 /// The agent's own seeds by generation, the one in use first. The unsealing file is written first when keys rotate and when
@@ -141,6 +186,11 @@ pub fn pin_servers(agent: &Agent, servers: &[VerifyingKey]) -> io::Result<()> {
 
 /// Pins these agents' keys, the newest first.
 pub fn pin_agents(server: &Server, agents: &[AgentPublic]) -> io::Result<()> {
+    for before in pinned_agents(server).map_err(|trouble| io::Error::other(trouble.text))? {
+        if !agents.contains(&before.public()) {
+            retire(server, "agent", &before.verifying)?;
+        }
+    }
     let keys = agents.iter().flat_map(|agent| [agent.sealing.0.as_slice(), agent.verifying.0.as_slice()]);
     replace(&server.agent_key_file, Purpose::AgentPublic, &keys.collect::<Vec<_>>())
 }
@@ -214,7 +264,9 @@ impl Keyring for ServerKeyring {
         let path = &self.server.signing_key_file;
         let own = secret_keys("server's signing key", Purpose::ServerSigning, path)
             .map_err(|trouble| io::Error::other(trouble.text))?;
-        if let [_, next] = own.as_slice() {
+        if let [old, next] = own.as_slice() {
+            let old = SigningKey::from_seed(old).map_err(io::Error::other)?;
+            retire(&self.server, "server", &old.verifying_key())?;
             replace(path, Purpose::ServerSigning, &[next.as_slice()])?;
         }
         self.read()

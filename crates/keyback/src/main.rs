@@ -18,7 +18,7 @@ mod serve;
 mod tend;
 
 use clap::Parser;
-use cli::{AgentCommand, AuditCommand, Cli, Command, JobCommand, KeyCommand};
+use cli::{AgentCommand, Cli, Command, JobCommand, KeyCommand};
 use output::Trouble;
 use std::process::ExitCode;
 
@@ -76,13 +76,6 @@ async fn run(cli: Cli) -> Result<ExitCode, Trouble> {
                 JobCommand::Wait { id, json, seconds } => job::wait(&store, id, seconds, json).await,
             }
         }
-        Command::Audit { config, command } => {
-            let store = serve::open_store(&config.load()?).await?;
-            match command {
-                AuditCommand::List { correlation_id, limit, json } => {
-                    audit::list(&store, correlation_id, limit, json).await
-                }
-            }
-        }
+        Command::Audit { config, command } => audit::run(&config.load()?, command).await,
     }
 }

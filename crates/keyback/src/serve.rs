@@ -2,7 +2,7 @@
 
 use crate::config::{Agent as AgentSection, Config, ConfigError, Server as ServerSection};
 use crate::output::{self, BLIND, Trouble, USAGE};
-use crate::{keyfiles, relay, tend};
+use crate::{audit, keyfiles, relay, tend};
 use keyback_ad::Sid;
 use keyback_agent::{Agent, AgentParts, Journal, MailConfig, Mailer};
 use keyback_core::relay::Relay;
@@ -163,6 +163,12 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
         let jobs = jobs.clone();
         async move { jobs.run().await }
     });
+    let pruning = tokio::spawn(audit::keep_pruning(
+        store.clone(),
+        config.audit,
+        keyfiles::server_signing(section)?,
+        stop.clone(),
+    ));
     let pages = tokio::spawn(web::serve(listener, tls, router, web::Limits::default(), stop.clone()));
     tracing::info!(listen = %section.listen, public_url = %section.public_url, "keyback is ready");
     output::note(&format!("keyback: ready at {}", section.public_url));
@@ -177,7 +183,7 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
         if let Some(tending) = tending {
             let _ = tending.await;
         }
-        (asking.await, engine.await, pages.await)
+        (asking.await, engine.await, pages.await, pruning.await)
     })
     .await;
     store.close().await;

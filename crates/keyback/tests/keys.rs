@@ -200,5 +200,7 @@ fn keys_rotate_while_a_reset_is_on_its_way_and_nothing_is_lost() -> Result<()> {
     keyback.serve(&[])?;
     let page = reset(&mut keyback.browser()?, &user.sam, &user.mail, "Rotated-Pass-3!", &mut keyback.sink)?;
     assert_eq!(keyback.ended(&job_of(&page)?)?["state"], "succeeded", "{}", keyback.log());
+    let (exit, verified) = keyback.json(&["audit", "verify"])?;
+    assert_eq!(exit, 0, "what the old keys signed still counts: {verified}");
     Ok(())
 }

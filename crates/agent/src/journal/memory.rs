@@ -4,6 +4,7 @@ use super::{Challenge, ChallengeState, JobRecord, KEPT};
 use crate::caps::Counts;
 use keyback_ad::Pin;
 use keyback_codes::Cause;
+use keyback_core::audit;
 use keyback_core::heartbeat::{AgentState, Bytes32, Head};
 use keyback_core::outcome::Outcome;
 use keyback_core::{ChallengeId, JobId, ObjectGuid, Timestamp};
@@ -31,6 +32,8 @@ pub(super) enum Record {
         at: Timestamp,
         outcome: Outcome,
     },
+    /// The server gave this head of its audit chain.
+    AuditHead(audit::Head),
     /// The agent writes, or does not from now on. `confirmed`: an administrator says that this journal is the right one,
     /// and it counts on from here.
     State {
@@ -73,7 +76,7 @@ impl Record {
             | Self::NotDone { at, .. }
             | Self::Ended { at, .. }
             | Self::State { at, .. } => Some(*at),
-            Self::Kept { .. } => None,
+            Self::AuditHead(_) | Self::Kept { .. } => None,
         }
     }
 }
@@ -82,6 +85,7 @@ pub(super) struct Memory {
     pub(super) challenges: HashMap<ChallengeId, ChallengeState>,
     pub(super) jobs: HashMap<JobId, JobRecord>,
     pub(super) counts: Counts,
+    pub(super) audit_head: Option<audit::Head>,
     pub(super) state: AgentState,
     pub(super) head: Head,
     /// As far as the journal lies on the disk: a power cut may take what comes after.
@@ -94,6 +98,7 @@ impl Memory {
             challenges: HashMap::new(),
             jobs: HashMap::new(),
             counts: Counts::default(),
+            audit_head: None,
             state: AgentState::Running,
             head,
             durable: head,
@@ -148,6 +153,7 @@ impl Memory {
                 }
                 self.jobs.insert(job_id, JobRecord::Ended { at, outcome });
             }
+            Record::AuditHead(head) => self.audit_head = Some(head),
             Record::State { state, confirmed, .. } => {
                 if self.state != AgentState::Running && state == AgentState::Running && confirmed.is_none() {
                     self.counts.excuse_all();
@@ -181,6 +187,7 @@ impl Memory {
             Record::Begun(Begin { job_id, .. })
             | Record::NotDone { job_id, .. }
             | Record::Ended { job_id, .. } => self.jobs.contains_key(job_id),
+            Record::AuditHead(head) => self.audit_head == Some(*head),
             Record::State { .. } | Record::Kept { .. } => false,
         }
     }
