@@ -102,6 +102,10 @@ start_keyback() {
     --dc "ldaps://$AD_FQDN" --dc-address "$AD_IP" --ca "$AD_CA" \
     --connector "$AD_CONNECTOR_UPN" --connector-password-file "$WORK/connector.password.given" \
     --scope "OU=Staff,$AD_BASE_DN" --mail-gateway "smtp://127.0.0.1:$smtp" --mail-from "Help desk <help@example.org>" >&2
+  # More writes in an hour than an agent is allowed by default.
+  if [ -n "${AN_HOUR:-}" ]; then
+    sed -i "s/^\[agent.mail\]/[agent.caps]\nagent_hour = $AN_HOUR\nou_hour = $AN_HOUR\n\n&/" "$WORK/keyback.toml"
+  fi
   "$bin/keyback" serve --config "$WORK/keyback.toml" >"$WORK/keyback.log" 2>&1 &
   RUNNING+=($!)
   wait_for 20 "keyback" curl -sf "$URL/readyz"

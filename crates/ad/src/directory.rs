@@ -12,6 +12,7 @@ use crate::error::{DirectoryError, Step};
 use crate::tls::Trust;
 use keyback_codes::{Cause, Explain};
 use keyback_core::ServerReply;
+use ldap3_proto::control::LdapControl;
 use ldap3_proto::proto::LdapOp;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -237,7 +238,7 @@ impl Inner {
 
     /// Reads. A kept connection may have died unnoticed, so a read is repeated once on a new one.
     pub(crate) async fn read(&self, dc: &Dc, op: LdapOp) -> Result<Answer, DirectoryError> {
-        self.read_with(dc, |_| op.clone()).await
+        self.read_with(dc, |_| op.clone(), &[]).await
     }
 
     /// Reads what depends on what the domain controller says of itself.
@@ -245,11 +246,12 @@ impl Inner {
         &self,
         dc: &Dc,
         op: impl Fn(&RootDse) -> LdapOp,
+        controls: &[LdapControl],
     ) -> Result<Answer, DirectoryError> {
         let mut again = true;
         loop {
             let serving = self.connection(dc, Use::Reads).await?;
-            let asked = serving.connection.ask(op(&serving.facts), Vec::new(), self.limits.read).await;
+            let asked = serving.connection.ask(op(&serving.facts), controls.to_vec(), self.limits.read).await;
             match asked {
                 Ok(answer) if answer.reply.result == 1 && again => {
                     dc.drop_connection(Use::Reads, &serving).await;

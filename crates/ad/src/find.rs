@@ -1,6 +1,7 @@
 //! Whom a name means: exactly one user, or a refusal. Never the first of two.
 
 use crate::connection::{base_search, search};
+use crate::descriptor::{Acl, SecurityDescriptor};
 use crate::directory::{Dc, Directory, Inner, Use};
 use crate::dn::Dn;
 use crate::error::{DirectoryError, FindError, Step};
@@ -8,6 +9,7 @@ use crate::sid::Sid;
 use crate::time::FileTime;
 use crate::wire::Entry;
 use keyback_core::{ObjectGuid, SourceAnchor, UserName};
+use ldap3_proto::control::LdapControl;
 use ldap3_proto::proto::{LdapFilter, LdapOp, LdapSearchScope};
 
 /// Attribute names as LDAP spells them.
@@ -30,10 +32,11 @@ pub(crate) mod attr {
     pub(crate) const ADMIN_COUNT: &str = "adminCount";
     pub(crate) const IS_CRITICAL: &str = "isCriticalSystemObject";
     pub(crate) const UNICODE_PWD: &str = "unicodePwd";
+    pub(crate) const DESCRIPTOR: &str = "nTSecurityDescriptor";
 }
 
 /// All that [`User`] shows. tokenGroups is computed, and only for a base search.
-pub(crate) const USER: [&str; 16] = [
+pub(crate) const USER: [&str; 17] = [
     attr::OBJECT_GUID,
     attr::OBJECT_SID,
     attr::OBJECT_CLASS,
@@ -50,7 +53,18 @@ pub(crate) const USER: [&str; 16] = [
     attr::TOKEN_GROUPS,
     attr::ADMIN_COUNT,
     attr::IS_CRITICAL,
+    attr::DESCRIPTOR,
 ];
+
+/// [MS-ADTS] 3.1.1.3.4.1.11: of a security descriptor, only who may do what. Without it, a reader who may not see the
+/// audit list is shown none of it.
+pub(crate) fn only_dacl() -> LdapControl {
+    LdapControl::Unknown {
+        oid: "1.2.840.113556.1.4.801".to_owned(),
+        criticality: true,
+        value: Some(vec![0x30, 3, 2, 1, 4]),
+    }
+}
 
 /// Enough to say which objects a name fits.
 pub(crate) const CANDIDATES: i32 = 5;
@@ -93,6 +107,8 @@ pub struct User {
     pub admin_count: Option<i64>,
     /// isCriticalSystemObject: krbtgt, Administrator, domain controllers.
     pub is_critical_system_object: bool,
+    /// Who may do what to it.
+    pub dacl: Option<Acl>,
     /// The domain controller that was asked.
     pub dc: String,
 }
@@ -135,6 +151,25 @@ impl Directory {
             dns.push(self.container(&by_guid(*guid)).await?.1);
         }
         Ok(dns)
+    }
+
+    /// Who may do what to AdminSDHolder: what every protected object is given. `None` where it cannot be read.
+    pub async fn read_admin_sd_holder(&self) -> Result<Option<Acl>, FindError> {
+        let mut round = self.inner.round(Use::Reads);
+        while let Some(dc) = round.next() {
+            match self.inner.admin_sd_holder_on(&dc).await {
+                Err(FindError::Directory(error)) => round.failed(error)?,
+                Err(FindError::NotFound { .. }) => {
+                    round.served();
+                    return Ok(None);
+                }
+                answered => {
+                    round.served();
+                    return answered;
+                }
+            }
+        }
+        Err(round.none_serves().into())
     }
 
     /// Reads the objectGUID of a container, and its DN as the directory spells it.
@@ -263,7 +298,7 @@ impl Inner {
     async fn netbios_name(&self, dc: &Dc) -> Result<&str, DirectoryError> {
         let read = async || {
             let answer =
-                self.read_with(dc, |facts| netbios_search(&facts.base, facts.configuration.as_deref()));
+                self.read_with(dc, |facts| netbios_search(&facts.base, facts.configuration.as_deref()), &[]);
             let answer = answer.await?;
             let name = answer.entries.first().and_then(|entry| entry.text("nETBIOSName"));
             Ok::<_, DirectoryError>(name.unwrap_or_default().to_owned())
@@ -287,14 +322,30 @@ impl Inner {
         }
     }
 
+    async fn admin_sd_holder_on(&self, dc: &Dc) -> Result<Option<Acl>, FindError> {
+        let domain = self.connection(dc, Use::Reads).await?.facts.base.clone();
+        let holder = format!("CN=AdminSDHolder,CN=System,{domain}");
+        Ok(dacl(&self.entry_with(dc, &holder, &[attr::DESCRIPTOR], &[only_dacl()]).await?))
+    }
+
     /// Reads the user at `base`.
     pub(crate) async fn load_on(&self, dc: &Dc, base: &str) -> Result<User, FindError> {
-        decode_user(dc, &self.entry(dc, base, &USER).await?)
+        decode_user(dc, &self.entry_with(dc, base, &USER, &[only_dacl()]).await?)
     }
 
     /// Reads one object.
     pub(crate) async fn entry(&self, dc: &Dc, base: &str, attributes: &[&str]) -> Result<Entry, FindError> {
-        let mut answer = self.read(dc, base_search(base, attributes)).await?;
+        self.entry_with(dc, base, attributes, &[]).await
+    }
+
+    async fn entry_with(
+        &self,
+        dc: &Dc,
+        base: &str,
+        attributes: &[&str],
+        controls: &[LdapControl],
+    ) -> Result<Entry, FindError> {
+        let mut answer = self.read_with(dc, |_| base_search(base, attributes), controls).await?;
         match (answer.reply.result, answer.entries.pop()) {
             (0, Some(entry)) => Ok(entry),
             // 34: Samba and Windows refuse the syntax of a DN that cannot exist.
@@ -325,6 +376,11 @@ pub(crate) fn dn(dc: &Dc, text: &str) -> Result<Dn, FindError> {
         let reason = "an object's DN is no DN".to_owned();
         DirectoryError::Protocol { dc: dc.name.clone(), step: Step::Read, reason }.into()
     })
+}
+
+/// `None` where it is not shown, or is none. A NULL DACL, which lets everybody do everything, is `None` too.
+fn dacl(entry: &Entry) -> Option<Acl> {
+    SecurityDescriptor::decode(entry.bytes(attr::DESCRIPTOR)?).ok()?.dacl
 }
 
 pub(crate) fn decode_user(dc: &Dc, entry: &Entry) -> Result<User, FindError> {
@@ -364,6 +420,7 @@ pub(crate) fn decode_user(dc: &Dc, entry: &Entry) -> Result<User, FindError> {
         object_classes,
         admin_count: entry.number(attr::ADMIN_COUNT),
         is_critical_system_object: entry.text(attr::IS_CRITICAL) == Some("TRUE"),
+        dacl: dacl(entry),
         dc: dc.name.clone(),
     })
 }

@@ -281,6 +281,7 @@ mod tests {
             object_classes: vec!["top".to_owned(), "user".to_owned()],
             admin_count: None,
             is_critical_system_object: false,
+            dacl: None,
             dc: "dc1".to_owned(),
         }
     }

@@ -5,9 +5,10 @@
 //! controllers, trusts, machine and service accounts, krbtgt, and the connector account itself. Samba runs no SDProp
 //! (measured on 4.17.12), so there the directory would let these resets pass.
 
+use keyback_ad::descriptor::Acl;
 use keyback_ad::{Dn, Sid, User};
 use keyback_codes::Cause;
-use keyback_core::Failure;
+use keyback_core::{Failure, ObjectGuid};
 
 /// The domain of the builtin groups.
 const BUILTIN: &str = "S-1-5-32";
@@ -23,10 +24,12 @@ const NOT_A_PERSON: u32 = 0x800 | 0x1000 | 0x2000;
 const MANAGED: [&str; 3] = ["computer", "msDS-GroupManagedServiceAccount", "msDS-ManagedServiceAccount"];
 const DISABLED: u32 = 0x2;
 
-/// Refuses a user who lies under none of the OUs.
-pub fn check_scope(user: &User, scope: &[Dn]) -> Result<(), Failure> {
-    if scope.iter().any(|ou| user.dn.is_under(ou)) {
-        return Ok(());
+/// The OUs that the user lies under. Refuses one who lies under none of them.
+pub fn check_scope(user: &User, scope: &[(ObjectGuid, Dn)]) -> Result<Vec<ObjectGuid>, Failure> {
+    let under: Vec<ObjectGuid> =
+        scope.iter().filter(|(_, ou)| user.dn.is_under(ou)).map(|(guid, _)| *guid).collect();
+    if !under.is_empty() {
+        return Ok(under);
     }
     Err(Failure::of(Cause::TargetOutOfScope).seen("distinguishedName", user.dn.to_string(), &user.dc))
 }
@@ -66,6 +69,23 @@ pub fn check_protection(user: &User, connector: &Sid, extra: &[Sid]) -> Result<(
     bad.map_or(Ok(()), |group| protected("tokenGroups", group.to_string()))
 }
 
+/// Refuses who carries AdminSDHolder's DACL, and whose DACL cannot be compared with it. The directory gives it to members
+/// of every protected group, of some that no list names too; a former administrator keeps it, which is mended by
+/// switching inheritance on, so that is the cause that is named.
+pub fn check_dacl(user: &User, holder: Option<&Acl>) -> Result<(), Failure> {
+    let at = user.dn.to_string();
+    match (&user.dacl, holder) {
+        (Some(own), Some(holder)) if own.aces == holder.aces => {
+            Err(Failure::of(Cause::RightsInheritanceOff).seen("DACL", "AdminSDHolder's", at))
+        }
+        (Some(_), Some(_)) => Ok(()),
+        (own, _) => {
+            let whose = if own.is_none() { at } else { "CN=AdminSDHolder,CN=System".to_owned() };
+            Err(Failure::of(Cause::RightsProtectedObject).seen("nTSecurityDescriptor", "not readable", whose))
+        }
+    }
+}
+
 /// Refuses accounts that would not let the person in afterwards.
 pub fn check_state(user: &User) -> Result<(), Failure> {
     match user.user_account_control {
@@ -81,7 +101,7 @@ pub fn check_state(user: &User) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyback_core::{ObjectGuid, SourceAnchor};
+    use keyback_core::SourceAnchor;
 
     type Tested = Result<(), Box<dyn std::error::Error>>;
 
@@ -106,6 +126,7 @@ mod tests {
             object_classes: vec!["top".to_owned(), "person".to_owned(), "user".to_owned()],
             admin_count: None,
             is_critical_system_object: false,
+            dacl: None,
             dc: "dc1".to_owned(),
         })
     }
@@ -161,19 +182,40 @@ mod tests {
     }
 
     #[test]
+    fn who_carries_admin_sd_holders_dacl_is_refused_and_whose_cannot_be_compared_too() -> Tested {
+        let of = |text: &str| -> Result<Option<Acl>, Box<dyn std::error::Error>> {
+            Ok(keyback_ad::descriptor::SecurityDescriptor::from_sddl(text, None)?.dacl)
+        };
+        let (holder, other) =
+            (of("D:PAI(A;;RPWP;;;BA)(A;;RP;;;AU)")?, of("D:AI(A;;RPWP;;;BA)(A;ID;RP;;;AU)")?);
+        let with = |dacl: &Option<Acl>| user(&[]).map(|user| User { dacl: dacl.clone(), ..user });
+        let cause = |own: &Option<Acl>, holder: &Option<Acl>| -> Result<_, Box<dyn std::error::Error>> {
+            Ok(check_dacl(&with(own)?, holder.as_ref()).err().map(|failure| failure.cause))
+        };
+        assert_eq!(cause(&holder, &holder)?, Some(Cause::RightsInheritanceOff));
+        assert_eq!(cause(&other, &holder)?, None);
+        assert_eq!(cause(&None, &holder)?, Some(Cause::RightsProtectedObject));
+        assert_eq!(cause(&other, &None)?, Some(Cause::RightsProtectedObject));
+        Ok(())
+    }
+
+    #[test]
     fn scope_is_where_the_user_lies_and_nothing_else() -> Tested {
         let user = user(&[])?;
-        let ou = |dn: &str| Dn::parse(dn);
-        assert!(
-            check_scope(&user, &[ou("OU=Admins,DC=ad,DC=example")?, ou("ou=staff,dc=AD,dc=example")?])
-                .is_ok()
-        );
+        let guid = |seed: u8| ObjectGuid::from_wire([seed; 16]);
+        let ou = |seed: u8, dn: &str| Dn::parse(dn).map(|dn| (guid(seed), dn));
+        let scope = [
+            ou(1, "OU=Admins,DC=ad,DC=example")?,
+            ou(2, "ou=staff,dc=AD,dc=example")?,
+            ou(3, "OU=Sales,OU=Staff,DC=ad,DC=example")?,
+        ];
+        assert_eq!(check_scope(&user, &scope).ok(), Some(vec![guid(2), guid(3)]));
         for dn in [
             "OU=Finance,OU=Staff,DC=ad,DC=example",
             "OU=Staff,DC=other,DC=example",
             "OU=taff,DC=ad,DC=example",
         ] {
-            assert!(check_scope(&user, &[ou(dn)?]).is_err(), "{dn}");
+            assert!(check_scope(&user, &[ou(1, dn)?]).is_err(), "{dn}");
         }
         assert!(check_scope(&user, &[]).is_err());
         Ok(())

@@ -1,16 +1,25 @@
 //! The agent's own memory: which codes it minted, which jobs it began, what came of them.
 //!
 //! One line of JSON a record, appended; what must not be forgotten is on the disk before the agent goes on. The server
-//! and the relay may repeat and reorder as they like: a job that stands here is not done again.
+//! and the relay may repeat and reorder as they like: a job that stands here is not done again. The records are counted
+//! and chained, so that an older copy of the journal is known for one; and they hold the agent to its caps.
 
+mod memory;
+#[cfg(test)]
+mod tests;
+
+pub use memory::Begin;
+
+use crate::caps::{Caps, Full};
 use keyback_ad::Pin;
 use keyback_codes::{Cause, Explain};
-use keyback_core::audit::Head;
+use keyback_core::audit;
+use keyback_core::heartbeat::{AgentState, Bytes32, Head};
 use keyback_core::job::Operation;
 use keyback_core::outcome::Outcome;
-use keyback_core::{ChallengeId, JobId, ObjectGuid, Person, Timestamp};
+use keyback_core::{ChallengeId, Failure, JobId, JournalId, ObjectGuid, Person, Timestamp, ids};
+use memory::{Memory, Record};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -72,17 +81,6 @@ pub enum JobRecord {
     },
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Record {
-    Minted(Challenge),
-    Tried { challenge: ChallengeId, at: Timestamp, proof_until: Option<Timestamp> },
-    Begun { job_id: JobId, at: Timestamp, object_guid: ObjectGuid, challenge: ChallengeId, pin: Pin },
-    NotDone { job_id: JobId, at: Timestamp },
-    Ended { job_id: JobId, at: Timestamp, outcome: Outcome },
-    AuditHead(Head),
-}
-
 /// The journal cannot be read or written. Nothing is done without it.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -115,59 +113,36 @@ impl Explain for JournalError {
     }
 }
 
-#[derive(Default)]
-struct Memory {
-    challenges: HashMap<ChallengeId, ChallengeState>,
-    jobs: HashMap<JobId, JobRecord>,
-    audit_head: Option<Head>,
+/// Why a job may not begin to write.
+#[derive(Debug)]
+pub enum NotBegun {
+    /// The journal cannot be written.
+    Journal(JournalError),
+    /// A cap is used up.
+    Full(Full),
+    /// The agent has stopped, or its journal is not the newest.
+    Halted(AgentState),
 }
 
-impl Memory {
-    fn apply(&mut self, record: Record) {
-        match record {
-            Record::Minted(challenge) => {
-                // A job that is asked again mints again; the code before is worth nothing then.
-                self.challenges.retain(|_, old| old.challenge.job_id != challenge.job_id);
-                let state = ChallengeState {
-                    challenge: challenge.clone(),
-                    wrong: 0,
-                    proof_until: None,
-                    used_by: Vec::new(),
-                };
-                self.challenges.insert(challenge.id, state);
+impl NotBegun {
+    /// The refusal that this ends the job with; the journal's error is none, for it may pass.
+    pub fn refusal(self) -> Result<Failure, JournalError> {
+        match self {
+            Self::Journal(error) => Err(error),
+            Self::Full(full) => Ok(full.failure()),
+            Self::Halted(state) => {
+                let failure = Failure::of(state.cause().unwrap_or(Cause::AgentStopped));
+                Ok(match state {
+                    AgentState::Running => failure,
+                    AgentState::Stopped { at, refused } => failure
+                        .seen("stopped at", at.to_string(), "agent")
+                        .seen("refused by its cap in the hour before", refused.to_string(), "agent"),
+                    AgentState::Quarantined { own, seen, .. } => failure
+                        .seen("journal", format!("{} at {}", own.journal, own.sequence), "agent")
+                        .seen("seen before", format!("{} at {}", seen.journal, seen.sequence), "server"),
+                })
             }
-            Record::Tried { challenge, proof_until, .. } => {
-                if let Some(state) = self.challenges.get_mut(&challenge) {
-                    match proof_until {
-                        Some(until) => state.proof_until = Some(until),
-                        None => state.wrong += 1,
-                    }
-                }
-            }
-            Record::Begun { job_id, at, challenge, pin, .. } => {
-                self.jobs.insert(job_id, JobRecord::Begun { at, pin });
-                if let Some(state) = self.challenges.get_mut(&challenge)
-                    && !state.used_by.contains(&job_id)
-                {
-                    state.used_by.push(job_id);
-                }
-            }
-            Record::NotDone { job_id, .. } => {
-                self.jobs.remove(&job_id);
-            }
-            Record::Ended { job_id, at, outcome } => {
-                self.jobs.insert(job_id, JobRecord::Ended { at, outcome });
-            }
-            Record::AuditHead(head) => self.audit_head = Some(head),
         }
-    }
-
-    fn forget(&mut self, now: Timestamp) {
-        self.challenges.retain(|_, state| now.since(state.challenge.at) < KEPT);
-        self.jobs.retain(|_, record| match record {
-            JobRecord::Begun { .. } => true,
-            JobRecord::Ended { at, .. } => now.since(*at) < KEPT,
-        });
     }
 }
 
@@ -190,7 +165,7 @@ impl Journal {
     /// Opens the file, or begins it; drops what is old, and a last line that a crash cut short.
     pub fn open(path: &Path, now: Timestamp) -> Result<Self, JournalError> {
         let failed = |step| move |source| JournalError::Io { path: path.to_owned(), step, source };
-        let mut records: Vec<Record> = Vec::new();
+        let mut records: Vec<(Record, Vec<u8>)> = Vec::new();
         match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed("opened")(error)),
@@ -199,7 +174,7 @@ impl Journal {
                 while let Some((index, line)) = lines.next() {
                     let line = line.map_err(failed("read"))?;
                     match serde_json::from_slice(&line) {
-                        Ok(record) => records.push(record),
+                        Ok(record) => records.push((record, line)),
                         Err(_) if lines.peek().is_none() => {}
                         Err(_) => {
                             return Err(JournalError::Damaged { path: path.to_owned(), line: index + 1 });
@@ -208,21 +183,19 @@ impl Journal {
                 }
             }
         }
-        let mut memory = Memory::default();
-        records.iter().cloned().for_each(|record| memory.apply(record));
-        memory.forget(now);
-        let kept: Vec<&Record> = records
-            .iter()
-            .filter(|record| match record {
-                Record::Minted(challenge) => memory.challenges.contains_key(&challenge.id),
-                Record::Tried { challenge, .. } => memory.challenges.contains_key(challenge),
-                Record::Begun { job_id, .. }
-                | Record::NotDone { job_id, .. }
-                | Record::Ended { job_id, .. } => memory.jobs.contains_key(job_id),
-                Record::AuditHead(head) => memory.audit_head == Some(*head),
-            })
-            .collect();
-        let file = rewrite(path, &kept).map_err(failed("written"))?;
+        let journal = JournalId::from_random(ids::random());
+        let mut memory = Memory::new(Head { journal, sequence: 0, hash: Bytes32([0; 32]) });
+        // Never by a clock that is ahead of everything that was written: it would empty the caps.
+        let newest = records.iter().filter_map(|(record, _)| record.at()).max().unwrap_or(now);
+        records.iter().cloned().for_each(|(record, line)| memory.apply(record, &line));
+        memory.forget(now.min(newest));
+        let mut lines: Vec<Vec<u8>> =
+            records.into_iter().filter(|(record, _)| memory.needs(record)).map(|(_, line)| line).collect();
+        let stands =
+            Record::Kept { head: memory.head, state: memory.state.clone(), excused: memory.counts.excused() };
+        lines.push(serde_json::to_vec(&stands).map_err(|error| failed("written")(error.into()))?);
+        let file = rewrite(path, &lines).map_err(failed("written"))?;
+        memory.durable = memory.head;
         Ok(Self(Arc::new(Inner {
             path: path.to_owned(),
             file: Mutex::new(file),
@@ -250,12 +223,12 @@ impl Journal {
     }
 
     /// The highest head of the server's audit chain that this agent was ever given.
-    pub fn audit_head(&self) -> Option<Head> {
+    pub fn audit_head(&self) -> Option<audit::Head> {
         locked(&self.0.memory).audit_head
     }
 
     /// The same of a journal that an agent may have open.
-    pub fn read_audit_head(path: &Path) -> Result<Option<Head>, JournalError> {
+    pub fn read_audit_head(path: &Path) -> Result<Option<audit::Head>, JournalError> {
         let failed = |source| JournalError::Io { path: path.to_owned(), step: "read", source };
         let mut head = None;
         for line in BufReader::new(File::open(path).map_err(failed)?).split(b'\n') {
@@ -268,7 +241,7 @@ impl Journal {
 
     /// The server gave this head. `false`: it is not the one of that number which it gave before. An older one is no
     /// news: messages overtake each other.
-    pub async fn saw_head(&self, head: Head) -> Result<bool, JournalError> {
+    pub async fn saw_head(&self, head: audit::Head) -> Result<bool, JournalError> {
         match self.audit_head() {
             Some(known) if known.number >= head.number => Ok(known.number > head.number || known == head),
             Some(_) | None => self.append(Record::AuditHead(head), false).await.map(|()| true),
@@ -290,16 +263,92 @@ impl Journal {
         self.append(Record::Tried { challenge, at, proof_until }, true).await
     }
 
-    /// The next thing is a write to the pinned domain controller.
-    pub async fn begun(
-        &self,
-        job_id: JobId,
-        at: Timestamp,
-        object_guid: ObjectGuid,
-        challenge: ChallengeId,
-        pin: Pin,
-    ) -> Result<(), JournalError> {
-        self.append(Record::Begun { job_id, at, object_guid, challenge, pin }, true).await
+    /// The next thing is a write to the pinned domain controller, unless the agent has stopped or a cap is used up. Looked
+    /// at and counted in one step, and on the disk when this returns.
+    pub async fn begun(&self, begin: Begin, caps: Caps) -> Result<(), NotBegun> {
+        let inner = Arc::clone(&self.0);
+        let written = tokio::task::spawn_blocking(move || {
+            let mut file = locked(&inner.file);
+            {
+                let mut memory = locked(&inner.memory);
+                if memory.state != AgentState::Running {
+                    return Err(NotBegun::Halted(memory.state.clone()));
+                }
+                let Begin { job_id, at, object_guid, ref ous, .. } = begin;
+                if let Err(full) = memory.counts.check(job_id, object_guid, ous, at, &caps) {
+                    return Err(NotBegun::Full(full));
+                }
+                memory.counts.forget(at);
+            }
+            let written = inner.write(&mut file, Record::Begun(begin), true);
+            written.map_err(|source| NotBegun::Journal(inner.failed(source)))
+        });
+        written.await.unwrap_or_else(|error| Err(NotBegun::Journal(self.0.failed(io::Error::other(error)))))
+    }
+
+    /// Whether the agent writes.
+    pub fn state(&self) -> AgentState {
+        locked(&self.0.memory).state.clone()
+    }
+
+    /// How far the journal has come, as far as it lies on the disk.
+    pub fn durable_head(&self) -> Head {
+        locked(&self.0.memory).durable
+    }
+
+    /// Stops the agent when its own cap has refused more jobs lately than `caps` bears. Whether it has.
+    pub async fn stop_after_a_burst(&self, at: Timestamp, caps: Caps) -> Result<bool, JournalError> {
+        let refused = {
+            let memory = locked(&self.0.memory);
+            if memory.state != AgentState::Running {
+                return Ok(false);
+            }
+            memory.counts.refused_lately(at)
+        };
+        if refused <= caps.burst {
+            return Ok(false);
+        }
+        self.append(Record::State { at, state: AgentState::Stopped { at, refused }, confirmed: None }, true)
+            .await?;
+        Ok(true)
+    }
+
+    /// Compares the journal with the heads that the server has seen. Whether it is an older or another one: then the agent
+    /// is in quarantine from now on.
+    pub async fn compare(&self, seen: &[Head], at: Timestamp) -> Result<bool, JournalError> {
+        let (own, state) = {
+            let memory = locked(&self.0.memory);
+            (memory.head, memory.state.clone())
+        };
+        if matches!(state, AgentState::Quarantined { .. }) {
+            return Ok(false);
+        }
+        let newer = seen
+            .iter()
+            .find(|seen| seen.journal == own.journal)
+            .map_or_else(|| seen.first(), |seen| Some(seen).filter(|seen| older(&own, seen)));
+        let Some(&seen) = newer else { return Ok(false) };
+        let state = AgentState::Quarantined { at, own, seen };
+        self.append(Record::State { at, state, confirmed: None }, true).await?;
+        Ok(true)
+    }
+
+    /// An administrator has looked at the burst: the agent writes again. Whether it had stopped.
+    pub async fn resume(&self, at: Timestamp) -> Result<bool, JournalError> {
+        if !matches!(self.state(), AgentState::Stopped { .. }) {
+            return Ok(false);
+        }
+        self.append(Record::State { at, state: AgentState::Running, confirmed: None }, true).await?;
+        Ok(true)
+    }
+
+    /// An administrator says that this journal is the right one: it counts on after the one seen before. Whether the
+    /// agent was in quarantine.
+    pub async fn confirm(&self, at: Timestamp) -> Result<bool, JournalError> {
+        let AgentState::Quarantined { seen, .. } = self.state() else { return Ok(false) };
+        let confirmed = Some(seen.sequence.saturating_add(1));
+        self.append(Record::State { at, state: AgentState::Running, confirmed }, true).await?;
+        Ok(true)
     }
 
     /// The write was certainly not done; the job may begin anew. Losing this record costs a look at the directory.
@@ -314,20 +363,29 @@ impl Journal {
 
     /// What need not be on the disk yet is written at once: the hop to another thread would cost more than the write.
     async fn append(&self, record: Record, durable: bool) -> Result<(), JournalError> {
-        let failed = |source| JournalError::Io { path: self.0.path.clone(), step: "written", source };
         if !durable && let Ok(mut file) = self.0.file.try_lock() {
-            return self.0.write(&mut file, record, durable).map_err(failed);
+            return self.0.write(&mut file, record, durable).map_err(|source| self.0.failed(source));
         }
         let inner = Arc::clone(&self.0);
         let written = tokio::task::spawn_blocking(move || {
             let mut file = locked(&inner.file);
             inner.write(&mut file, record, durable)
         });
-        written.await.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)
+        let written = written.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        written.map_err(|source| self.0.failed(source))
     }
 }
 
+/// Whether a journal at `own` was seen further on, or as another one at the same place.
+fn older(own: &Head, seen: &Head) -> bool {
+    seen.sequence > own.sequence || (seen.sequence == own.sequence && seen.hash != own.hash)
+}
+
 impl Inner {
+    fn failed(&self, source: io::Error) -> JournalError {
+        JournalError::Io { path: self.path.clone(), step: "written", source }
+    }
+
     fn write(&self, file: &mut File, record: Record, durable: bool) -> io::Result<()> {
         let mut line = serde_json::to_vec(&record)?;
         line.push(b'\n');
@@ -339,13 +397,18 @@ impl Inner {
             file.seek(io::SeekFrom::Start(before))?;
             return Err(error);
         }
-        locked(&self.memory).apply(record);
+        line.pop();
+        let mut memory = locked(&self.memory);
+        memory.apply(record, &line);
+        if durable {
+            memory.durable = memory.head;
+        }
         Ok(())
     }
 }
 
-/// Writes the records to a new file and puts it in the old one's place.
-fn rewrite(path: &Path, records: &[&Record]) -> io::Result<File> {
+/// Writes the lines to a new file and puts it in the old one's place.
+fn rewrite(path: &Path, lines: &[Vec<u8>]) -> io::Result<File> {
     let new = path.with_extension("new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -353,8 +416,8 @@ fn rewrite(path: &Path, records: &[&Record]) -> io::Result<File> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&new)?;
     let mut bytes = Vec::new();
-    for record in records {
-        serde_json::to_writer(&mut bytes, record)?;
+    for line in lines {
+        bytes.extend_from_slice(line);
         bytes.push(b'\n');
     }
     file.write_all(&bytes)?;
@@ -364,99 +427,4 @@ fn rewrite(path: &Path, records: &[&Record]) -> io::Result<File> {
         File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;
     }
     Ok(file)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use keyback_core::{Failure, SourceAnchor};
-
-    type Tested = Result<(), Box<dyn std::error::Error>>;
-
-    const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
-
-    fn challenge(seed: u8) -> Challenge {
-        Challenge {
-            id: ChallengeId::from_random([seed; 16]),
-            job_id: JobId::from_random([seed; 16]),
-            at: NOW,
-            expires_at: NOW,
-            operation: Operation::Reset,
-            person: Person {
-                object_guid: ObjectGuid::from_wire([9; 16]),
-                source_anchor: SourceAnchor::from_wire([9; 16]),
-                user_principal_name: "ada@ad.example".to_owned(),
-                sam_account_name: "ada".to_owned(),
-                display_name: "Ada".to_owned(),
-                mail_hint: "a•••@ad.example".to_owned(),
-            },
-            code_hash: [0; 32],
-        }
-    }
-
-    fn pin() -> Pin {
-        Pin { dc: "dc1".to_owned(), key_version: Some(3), pwd_last_set: None }
-    }
-
-    #[tokio::test]
-    async fn what_was_written_is_there_after_opening_again() -> Tested {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("journal");
-        let (minted, job) = (challenge(1), JobId::from_random([2; 16]));
-        {
-            let journal = Journal::open(&path, NOW)?;
-            journal.minted(minted.clone()).await?;
-            journal.tried(minted.id, NOW, None).await?;
-            journal.tried(minted.id, NOW, Some(NOW)).await?;
-            journal.begun(job, NOW, minted.person.object_guid, minted.id, pin()).await?;
-        }
-        let journal = Journal::open(&path, NOW)?;
-        let state = journal.challenge(minted.id).ok_or("the challenge is gone")?;
-        assert_eq!((state.wrong, state.proof_until, state.used_by), (1, Some(NOW), vec![job]));
-        assert_eq!(journal.job(job), Some(JobRecord::Begun { at: NOW, pin: pin() }));
-        assert_eq!(journal.codes_since(minted.person.object_guid, NOW), 1);
-        Ok(())
-    }
-
-    /// Fault: a crash cuts the journal's last line short => dropped; damage elsewhere stops the agent
-    #[tokio::test]
-    async fn a_line_cut_short_by_a_crash_is_dropped_and_damage_elsewhere_is_refused() -> Tested {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("journal");
-        let job = JobId::from_random([2; 16]);
-        let journal = Journal::open(&path, NOW)?;
-        journal.ended(job, NOW, Outcome::Refused(Failure::of(Cause::PolicyHistory))).await?;
-        let whole = std::fs::read(&path)?;
-        std::fs::write(&path, [whole.as_slice(), b"{\"ended\":{\"job"].concat())?;
-        assert!(Journal::open(&path, NOW)?.job(job).is_some());
-        std::fs::write(&path, [b"{\"ended\":\n".as_slice(), &whole].concat())?;
-        assert!(matches!(Journal::open(&path, NOW), Err(JournalError::Damaged { line: 1, .. })));
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn after_a_day_only_what_is_open_is_kept() -> Tested {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("journal");
-        let (ended, open) = (JobId::from_random([2; 16]), JobId::from_random([3; 16]));
-        let journal = Journal::open(&path, NOW)?;
-        journal.ended(ended, NOW, Outcome::Refused(Failure::of(Cause::PolicyHistory))).await?;
-        journal.begun(open, NOW, ObjectGuid::from_wire([1; 16]), challenge(1).id, pin()).await?;
-        let journal = Journal::open(&path, NOW.plus(KEPT))?;
-        assert_eq!(journal.job(ended), None);
-        assert!(journal.job(open).is_some());
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn asking_again_for_the_same_job_makes_the_first_code_worthless() -> Tested {
-        let folder = tempfile::tempdir()?;
-        let journal = Journal::open(&folder.path().join("journal"), NOW)?;
-        let first = challenge(1);
-        let second = Challenge { id: ChallengeId::from_random([7; 16]), ..first.clone() };
-        journal.minted(first.clone()).await?;
-        journal.minted(second.clone()).await?;
-        assert!(journal.challenge(first.id).is_none() && journal.challenge(second.id).is_some());
-        Ok(())
-    }
 }

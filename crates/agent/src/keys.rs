@@ -2,6 +2,7 @@
 
 use hpke::{Deserializable, Kem as _, OpModeR, Serializable};
 use keyback_core::KeyId;
+use keyback_core::heartbeat::AgentPublic;
 use keyback_core::keys::{Aead, Kdf, Kem, KeyError, SealingKey, SigningKey, VerifyingKey};
 use keyback_core::message::{Body, MessageError, SignedRequest, seal_info};
 use zeroize::Zeroizing;
@@ -30,51 +31,92 @@ impl UnsealingKey {
     pub const fn public_bytes(&self) -> &[u8; 32] {
         &self.public
     }
-
-    /// The key's id, as a message's recipient.
-    pub fn id(&self) -> Result<KeyId, KeyError> {
-        Ok(SealingKey::from_bytes(self.public)?.id())
-    }
 }
 
-/// All of the agent's keys, and what it has pinned of the server.
-pub struct AgentKeys {
+/// An agent's own keys of one generation: they come and go together.
+pub struct Generation {
     unsealing: UnsealingKey,
-    recipient: KeyId,
+    sealing: SealingKey,
     signing: SigningKey,
-    agent: KeyId,
-    server: VerifyingKey,
 }
 
-impl AgentKeys {
-    /// The three of them.
-    pub fn new(unsealing: UnsealingKey, signing: SigningKey, server: VerifyingKey) -> Result<Self, KeyError> {
-        let (recipient, agent) = (unsealing.id()?, signing.verifying_key().id());
-        Ok(Self { unsealing, recipient, signing, agent, server })
+impl Generation {
+    /// Of both keys.
+    pub fn new(unsealing: UnsealingKey, signing: SigningKey) -> Result<Self, KeyError> {
+        let sealing = SealingKey::from_bytes(unsealing.public)?;
+        Ok(Self { unsealing, sealing, signing })
+    }
+
+    /// What the server pins.
+    pub fn public(&self) -> AgentPublic {
+        AgentPublic::of(&self.sealing, &self.signing.verifying_key())
     }
 
     /// The key that signs replies.
     pub(crate) const fn signing(&self) -> &SigningKey {
         &self.signing
     }
+}
 
-    /// What checks the server's signature.
-    pub(crate) const fn server(&self) -> &VerifyingKey {
-        &self.server
+/// All of the agent's keys, and what it has pinned of the server. In each list the first is the newest; a second one is
+/// there while keys rotate.
+pub struct AgentKeys {
+    own: Vec<Generation>,
+    servers: Vec<VerifyingKey>,
+}
+
+impl AgentKeys {
+    /// Of one generation, at rest.
+    pub fn new(unsealing: UnsealingKey, signing: SigningKey, server: VerifyingKey) -> Result<Self, KeyError> {
+        Self::rotating(vec![Generation::new(unsealing, signing)?], vec![server])
+    }
+
+    /// Of several. Without a server's key every message is refused.
+    pub fn rotating(own: Vec<Generation>, servers: Vec<VerifyingKey>) -> Result<Self, KeyError> {
+        if own.is_empty() { Err(KeyError::Damaged { expected: "agent" }) } else { Ok(Self { own, servers }) }
+    }
+
+    /// The agent's keys, the newest first.
+    pub fn own(&self) -> &[Generation] {
+        &self.own
+    }
+
+    /// The server's pinned keys, the newest first.
+    pub fn servers(&self) -> &[VerifyingKey] {
+        &self.servers
+    }
+
+    /// The generation that a message is for; the newest, where that cannot be told.
+    pub(crate) fn generation(&self, recipient: Option<KeyId>) -> Option<&Generation> {
+        let meant = |own: &&Generation| Some(own.sealing.id()) == recipient;
+        self.own.iter().find(meant).or(self.own.first())
+    }
+
+    /// Checks a request's signature with every key that is pinned.
+    pub(crate) fn check<'a>(&self, message: &'a [u8]) -> Result<SignedRequest<'a>, MessageError> {
+        let mut result = Err(MessageError::Signature);
+        for server in &self.servers {
+            result = SignedRequest::parse(message, server);
+            match &result {
+                Err(MessageError::Signature) => {}
+                Ok(request) if request.header.sender != server.id() => return Err(MessageError::Seal),
+                Ok(_) | Err(_) => break,
+            }
+        }
+        result
     }
 
     /// Opens the body of a request whose signature holds.
     pub(crate) fn open(&self, request: &SignedRequest<'_>) -> Result<Body, MessageError> {
-        if request.header.recipient != self.recipient || request.header.sender != self.server.id() {
-            return Err(MessageError::Seal);
-        }
+        let meant = |own: &&Generation| own.sealing.id() == request.header.recipient;
+        let own = self.own.iter().find(meant).ok_or(MessageError::Seal)?;
         let encapsulated = <Kem as hpke::Kem>::EncappedKey::from_bytes(request.encapsulated)
             .map_err(|_| MessageError::Malformed)?;
         let plain = hpke::single_shot_open::<Aead, Kdf, Kem>(
             &OpModeR::Base,
-            &self.unsealing.private,
+            &own.unsealing.private,
             &encapsulated,
-            &seal_info(request.header.kind, self.agent),
+            &seal_info(request.header.kind, own.signing.verifying_key().id()),
             request.sealed,
             request.aad,
         );

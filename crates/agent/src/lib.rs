@@ -4,8 +4,10 @@
 //! own what it began, and listens on no socket. The server may ask; it cannot make the agent do anything twice, for
 //! somebody else, or without a proof.
 
+mod caps;
 pub mod doctor;
 mod guard;
+mod heartbeat;
 mod journal;
 mod keys;
 mod mail;
@@ -13,19 +15,23 @@ mod proof;
 mod refusal;
 mod writeback;
 
-pub use journal::{Journal, JournalError};
-pub use keys::{AgentKeys, UnsealingKey};
+pub use caps::{Caps, Full};
+pub use heartbeat::Told;
+pub use journal::{Begin, Journal, JournalError, NotBegun};
+pub use keys::{AgentKeys, Generation, UnsealingKey};
 pub use mail::{MailConfig, MailError, Mailer};
 
+use keyback_ad::descriptor::Acl;
 use keyback_ad::{Directory, Dn, FindError, Sid, User};
 use keyback_codes::{Cause, Explain};
 use keyback_core::audit::Head;
 use keyback_core::diagnosis::Diagnosis;
-use keyback_core::message::{Body, MessageError, Reply, SignedRequest};
+use keyback_core::heartbeat::Ask;
+use keyback_core::message::{Body, Header, MessageError, Reply, SignedRequest};
 use keyback_core::outcome::Outcome;
 use keyback_core::{Clock, Failure, JobId, ObjectGuid, Timestamp, UserName};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -35,8 +41,6 @@ const SCOPE_IS_GOOD: Duration = Duration::from_mins(1);
 
 /// What an agent is made of.
 pub struct AgentParts {
-    /// Its keys, and the server's.
-    pub keys: AgentKeys,
     /// The directory it writes to.
     pub directory: Directory,
     /// The connector account, as it binds: never a target.
@@ -47,6 +51,8 @@ pub struct AgentParts {
     pub protected_groups: Vec<Sid>,
     /// Its memory.
     pub journal: Journal,
+    /// How much it writes at most.
+    pub caps: Caps,
     /// Its way to people.
     pub mailer: Mailer,
     /// The time.
@@ -57,8 +63,15 @@ pub struct AgentParts {
 
 struct Bounds {
     read_at: Timestamp,
-    scope: Vec<Dn>,
+    scope: Vec<(ObjectGuid, Dn)>,
     connector: Sid,
+    holder: Option<Acl>,
+}
+
+impl Bounds {
+    fn dns(&self) -> Vec<Dn> {
+        self.scope.iter().map(|(_, dn)| dn.clone()).collect()
+    }
 }
 
 /// The agent. Cheap to clone.
@@ -67,6 +80,8 @@ pub struct Agent(Arc<Inner>);
 
 struct Inner {
     parts: AgentParts,
+    keys: RwLock<Arc<AgentKeys>>,
+    pulse: Mutex<heartbeat::Pulse>,
     bounds: Mutex<Option<Arc<Bounds>>>,
     turns: Mutex<HashMap<JobId, Arc<tokio::sync::Mutex<()>>>>,
     afterwards: TaskTracker,
@@ -78,9 +93,11 @@ type Ended<T> = Result<T, Outcome>;
 
 impl Agent {
     /// An agent that waits to be asked.
-    pub fn new(parts: AgentParts) -> Self {
+    pub fn new(parts: AgentParts, keys: AgentKeys) -> Self {
         Self(Arc::new(Inner {
             parts,
+            keys: RwLock::new(Arc::new(keys)),
+            pulse: Mutex::default(),
             bounds: Mutex::new(None),
             turns: Mutex::new(HashMap::new()),
             afterwards: TaskTracker::new(),
@@ -90,15 +107,18 @@ impl Agent {
 
     /// Answers one message. `None` when it is so broken that there is nobody to answer.
     pub async fn handle(&self, message: &[u8]) -> Option<Vec<u8>> {
-        let parts = &self.0.parts;
-        let request = match SignedRequest::parse(message, parts.keys.server()) {
+        if Ask::is_one(message) {
+            return self.beat(message).await;
+        }
+        let keys = self.keys();
+        let request = match keys.check(message) {
             Ok(request) => request,
             Err(error) => {
                 tracing::warn!(%error, "a message was refused");
                 // Bound to these very bytes: whoever altered them has refused only their own alteration.
-                let job_id = keyback_core::message::peek_job_id(message)?;
+                let header = keyback_core::message::peek_header(message)?;
                 let digest = keyback_core::message::digest(message);
-                return Some(self.reply(job_id, digest, refused(&error), None));
+                return self.reply(&keys, &header, digest, refused(&error), None);
             }
         };
         let job_id = request.header.job_id;
@@ -111,14 +131,29 @@ impl Agent {
         if let Some(head) = request.header.head {
             self.remember_head(head).await;
         }
-        let (outcome, diagnosis) = match parts.keys.open(&request) {
+        let (outcome, diagnosis) = match keys.open(&request) {
             Err(error) => (refused(&error), None),
             Ok(body) => {
                 let outcome = self.act(&request, &body).await.unwrap_or_else(|ended| ended);
                 self.look_into(&request.header, &body, outcome).await
             }
         };
-        Some(self.reply(job_id, request.digest, outcome, diagnosis))
+        self.reply(&keys, &request.header, request.digest, outcome, diagnosis)
+    }
+
+    /// The keys that it uses now.
+    pub fn keys(&self) -> Arc<AgentKeys> {
+        Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Uses other keys from the next message on.
+    pub fn use_keys(&self, keys: AgentKeys) {
+        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    /// Its memory.
+    pub fn journal(&self) -> &Journal {
+        &self.0.parts.journal
     }
 
     /// Waits for what goes on behind the answers: notices being mailed.
@@ -169,16 +204,17 @@ impl Agent {
         self.0.parts.clock.now()
     }
 
+    /// Signed by the key of the same generation as the one that the message was sealed to.
     fn reply(
         &self,
-        job_id: JobId,
+        keys: &AgentKeys,
+        to: &Header,
         request: String,
         outcome: Outcome,
         diagnosis: Option<Diagnosis>,
-    ) -> Vec<u8> {
-        let parts = &self.0.parts;
-        let reply = Reply::new(job_id, request, outcome, self.now(), parts.journal.audit_head());
-        reply.with(diagnosis).sign(parts.keys.signing())
+    ) -> Option<Vec<u8>> {
+        let reply = Reply::new(to.job_id, request, outcome, self.now(), self.journal().audit_head());
+        Some(reply.with(diagnosis).sign(keys.generation(Some(to.recipient))?.signing()))
     }
 
     /// Where the OUs in scope lie now, and who the connector is.
@@ -189,20 +225,24 @@ impl Agent {
             return Ok(known);
         }
         let parts = &self.0.parts;
-        let scope = parts.directory.resolve_scope(&parts.scope).await.map_err(|error| not_found(&error))?;
+        let dns = parts.directory.resolve_scope(&parts.scope).await.map_err(|error| not_found(&error))?;
+        let scope = parts.scope.iter().copied().zip(dns).collect();
         let connector =
             parts.directory.find_user(&parts.connector).await.map_err(|error| not_found(&error))?;
-        let bounds = Arc::new(Bounds { read_at: now, scope, connector: connector.sid });
+        let holder = parts.directory.read_admin_sd_holder().await.map_err(|error| not_found(&error))?;
+        let bounds = Arc::new(Bounds { read_at: now, scope, connector: connector.sid, holder });
         *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&bounds));
         Ok(bounds)
     }
 
-    /// Scope and protection, judged on what was just read of the user.
-    async fn check_target(&self, user: &User) -> Ended<()> {
+    /// Scope and protection, judged on what was just read of the user. The OUs of the scope that the user lies under.
+    async fn check_target(&self, user: &User) -> Ended<Vec<ObjectGuid>> {
         let bounds = self.bounds().await?;
-        guard::check_scope(user, &bounds.scope)
-            .and_then(|()| guard::check_protection(user, &bounds.connector, &self.0.parts.protected_groups))
-            .map_err(Outcome::Refused)
+        let ous = guard::check_scope(user, &bounds.scope).map_err(Outcome::Refused)?;
+        guard::check_protection(user, &bounds.connector, &self.0.parts.protected_groups)
+            .and_then(|()| guard::check_dacl(user, bounds.holder.as_ref()))
+            .map_err(Outcome::Refused)?;
+        Ok(ous)
     }
 }
 

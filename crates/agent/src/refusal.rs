@@ -61,7 +61,7 @@ impl Agent {
             Kind::Reset | Kind::Change | Kind::Unlock => self.0.doctors.acquire().await.ok()?,
         };
         let setting = Setting {
-            scope: self.bounds().await.ok().map(|bounds| bounds.scope.clone()),
+            scope: self.bounds().await.ok().map(|bounds| bounds.dns()),
             protected_groups: parts.protected_groups.clone(),
             mails_codes: true,
             keyback: Some(KeybackState { silent_for: Some(Duration::ZERO), writeback: true }),

@@ -4,13 +4,14 @@
 //! one modify. When the answer is lost, it looks before it does anything again: threat model, "Setting a password when
 //! the answer may get lost".
 
-use crate::journal::JobRecord;
+use crate::journal::{Begin, JobRecord};
 use crate::{Agent, Ended, guard, may_pass, no_journal, not_found, refused};
 use keyback_ad::{Pin, Settled, User, Verdict, Write, WriteError};
 use keyback_codes::Cause;
 use keyback_core::message::{Header, SignedRequest};
 use keyback_core::outcome::Outcome;
 use keyback_core::{ChallengeId, CurrentPassword, Done, Failure, NewPassword, ObjectGuid};
+use tokio::time::Instant;
 
 /// What is to be written.
 pub(crate) enum Wish<'a> {
@@ -59,7 +60,7 @@ impl Agent {
         request.header.check_validity(self.now()).map_err(|error| refused(&error))?;
         self.check_proof(header, challenge, header.job_id)?;
         let write = self.0.parts.directory.begin_write(guid).await.map_err(|error| not_found(&error))?;
-        self.check_target(write.user()).await?;
+        let ous = self.check_target(write.user()).await?;
         if !matches!(wish, Wish::Unlock) {
             guard::check_state(write.user()).map_err(Outcome::Refused)?;
         }
@@ -71,14 +72,38 @@ impl Agent {
                 guid.to_string(),
             )));
         }
-        let begun = journal.begun(header.job_id, self.now(), guid, challenge, write.pin().clone()).await;
-        begun.map_err(|error| no_journal(&error))?;
+        let pin = write.pin().clone();
+        let at = self.now();
+        self.begin(header, Begin { job_id: header.job_id, at, object_guid: guid, challenge, pin, ous })
+            .await?;
+        let asked_at = Instant::now();
         let sent = match &wish {
             Wish::Reset(new) => write.reset(new, is_locked(write.user())).await,
             Wish::Change(current, new) => write.change(current, new).await,
             Wish::Unlock => write.unlock().await,
         };
+        self.took(&write.pin().dc, asked_at.elapsed());
         Ok(self.judge(header, &write, sent).await)
+    }
+
+    /// Counts the write and journals it, before it is done. What the agent may not write ends here.
+    async fn begin(&self, header: &Header, begin: Begin) -> Ended<()> {
+        self.check_pulse()?;
+        let journal = &self.0.parts.journal;
+        let caps = self.0.parts.caps;
+        let Err(not_begun) = journal.begun(begin, caps).await else { return Ok(()) };
+        let failure = not_begun.refusal().map_err(|error| no_journal(&error))?;
+        // Kept, so that a message that is repeated when there is room again finds what was said.
+        let outcome = self.end(header, Outcome::Refused(failure)).await;
+        match journal.stop_after_a_burst(self.now(), caps).await {
+            Ok(true) => tracing::error!(
+                cause = Cause::AgentStopped.id(),
+                "stopped: too many writes were refused; `keyback agent resume` when all is well"
+            ),
+            Ok(false) => {}
+            Err(error) => return Err(no_journal(&error)),
+        }
+        Err(outcome)
     }
 
     async fn judge(&self, header: &Header, write: &Write, sent: Result<Done, WriteError>) -> Outcome {

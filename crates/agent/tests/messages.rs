@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
-use keyback_agent::{Agent, AgentKeys, AgentParts, Journal, MailConfig, Mailer, UnsealingKey};
+use keyback_agent::{Agent, AgentKeys, AgentParts, Caps, Journal, MailConfig, Mailer, UnsealingKey};
 use keyback_codes::Cause;
+use keyback_core::heartbeat::{ASK_IS_GOOD, AgentState, Ask, Bytes32, Head, Heartbeat};
 use keyback_core::job::Operation;
 use keyback_core::keys::{SealingKey, SigningKey, VerifyingKey};
 use keyback_core::message::{Body, Header, Reply, SUITE, VERSION, digest, seal};
@@ -29,6 +30,17 @@ struct Talk {
 
 impl Talk {
     async fn new(lab: &Lab) -> Result<Self> {
+        Self::with(lab, &format!("OU=Staff,{}", lab.base_dn()), Caps::default()).await
+    }
+
+    async fn with(lab: &Lab, scope: &str, caps: Caps) -> Result<Self> {
+        let talk = Self::unasked(lab, scope, caps).await?;
+        talk.beat(vec![]).await?;
+        Ok(talk)
+    }
+
+    /// The server has not asked the agent for its state yet.
+    async fn unasked(lab: &Lab, scope: &str, caps: Caps) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let sink = MailSink::start("127.0.0.1:0".parse()?).await?;
         let (server, signing) = (SigningKey::from_seed(&[1; 32])?, SigningKey::from_seed(&[2; 32])?);
@@ -44,9 +56,9 @@ impl Talk {
             base: None,
             limits: Limits::default(),
         })?;
-        let (staff, _) = directory.find_container(&format!("OU=Staff,{}", lab.base_dn())).await?;
-        let agent = Agent::new(AgentParts {
-            keys: AgentKeys::new(unsealing, signing, server.verifying_key())?,
+        let (staff, _) = directory.find_container(scope).await?;
+        let keys = AgentKeys::new(unsealing, signing, server.verifying_key())?;
+        let parts = AgentParts {
             directory,
             connector: UserName::parse(name)?,
             scope: vec![staff],
@@ -58,10 +70,29 @@ impl Talk {
                 from: "help@example.org".to_owned(),
                 organisation: "Test".to_owned(),
             })?,
+            caps,
             clock: Arc::new(SystemClock),
             write_limit: Limits::default().write,
-        });
-        Ok(Self { agent, sink, server, sealing, agent_key, _folder: folder })
+        };
+        Ok(Self { agent: Agent::new(parts, keys), sink, server, sealing, agent_key, _folder: folder })
+    }
+
+    /// Asks after the agent's state, as the server that has seen these heads.
+    async fn beat(&self, seen: Vec<Head>) -> Result<Heartbeat> {
+        let now = SystemClock.now();
+        let ask = Ask {
+            version: VERSION,
+            nonce: Bytes32(ids::random()),
+            not_before: now,
+            not_after: now.plus(ASK_IS_GOOD),
+            sender: self.server.verifying_key().id(),
+            recipient: self.sealing.id(),
+            seen,
+            successor: None,
+        };
+        let ask = ask.sign(&self.server);
+        let answer = self.agent.handle(&ask).await.context("no heartbeat")?;
+        Ok(Heartbeat::parse(&answer, &self.agent_key, &ask)?)
     }
 
     fn header(&self, body: &Body, object_guid: Option<ObjectGuid>) -> Header {
@@ -227,5 +258,193 @@ async fn forged_altered_and_stale_messages_are_refused() -> Result<()> {
     let forged = talk.message(&header, &body)?;
     assert_eq!(cause(&talk.send(header.job_id, &forged).await?), Some(Cause::MessageRefused));
     assert!(talk.sink.mails().is_empty());
+    Ok(())
+}
+
+/// Fault: the target is a member of a protected group, or carries AdminSDHolder's DACL => refused
+/// Members of each protected group, directly and through another group, and what is no person.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_membership_matrix_is_refused_on_both_versions() -> Result<()> {
+    for samba in Samba::ALL {
+        let lab = Lab::shared(samba)?;
+        let base = lab.base_dn();
+        let talk = Talk::with(&lab, base, Caps::default()).await?;
+        let user = lab.add_user("matrix")?;
+        let ask = async |name: &str| -> Result<Option<Cause>> {
+            Ok(cause(&talk.ask(&Body::AskCode { user: UserName::parse(name)? }, None).await?))
+        };
+        assert_eq!(ask(&user.sam).await?, None, "in no group");
+        let nested = format!("CN=nest-{},OU=Staff,{base}", user.sam);
+        lab.modify(&format!(
+            "dn: {nested}\nchangetype: add\nobjectClass: group\nsAMAccountName: nest-{}\n",
+            user.sam
+        ))?;
+        let member = |group: &str, verb: &str, who: &str| {
+            lab.modify(&format!("dn: {group}\nchangetype: modify\n{verb}: member\nmember: {who}\n"))
+        };
+        let builtin = [
+            "Administrators",
+            "Account Operators",
+            "Server Operators",
+            "Print Operators",
+            "Backup Operators",
+            "Replicator",
+        ];
+        let domain = [
+            "Domain Admins",
+            "Schema Admins",
+            "Enterprise Admins",
+            "Domain Controllers",
+            "Read-only Domain Controllers",
+        ];
+        let groups = builtin.map(|group| format!("CN={group},CN=Builtin,{base}")).into_iter();
+        for group in groups.chain(domain.map(|group| format!("CN={group},CN=Users,{base}"))) {
+            for who in [&user.dn, &nested] {
+                member(&group, "add", who)?;
+                if *who == nested {
+                    member(&nested, "add", &user.dn)?;
+                }
+                let refused = ask(&user.sam).await?;
+                if *who == nested {
+                    member(&nested, "delete", &user.dn)?;
+                }
+                member(&group, "delete", who)?;
+                assert_eq!(refused, Some(Cause::RightsProtectedObject), "{samba:?} {group} {who}");
+            }
+        }
+        let admins = format!("CN=Domain Admins,CN=Users,{base}");
+        member(&admins, "add", &user.dn)?;
+        let primary = |rid: u32| {
+            let dn = &user.dn;
+            lab.modify(&format!(
+                "dn: {dn}\nchangetype: modify\nreplace: primaryGroupID\nprimaryGroupID: {rid}\n"
+            ))
+        };
+        primary(512)?;
+        assert_eq!(ask(&user.sam).await?, Some(Cause::RightsProtectedObject), "{samba:?} primary group");
+        primary(513)?;
+        let _ = member(&admins, "delete", &user.dn); // one version takes it out by itself
+        assert_eq!(ask(&user.sam).await?, None, "{samba:?} as it was");
+        let stamped = lab.break_("rights.inheritance_off:former", Some(&user))?;
+        assert_eq!(
+            ask(&user.sam).await?,
+            Some(Cause::RightsInheritanceOff),
+            "{samba:?} AdminSDHolder's DACL"
+        );
+        stamped.mend()?;
+        let (connector, _) = lab.connector();
+        let host = lab.fqdn().split('.').next().unwrap_or_default().to_uppercase();
+        for name in [
+            "Administrator".to_owned(),
+            format!("CN=krbtgt,CN=Users,{base}"),
+            format!("CN={host},OU=Domain Controllers,{base}"),
+            connector.to_owned(),
+        ] {
+            assert_eq!(ask(&name).await?, Some(Cause::RightsProtectedObject), "{samba:?} {name}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_ou_stays_in_scope_and_a_moved_user_falls_out_though_proven() -> Result<()> {
+    for samba in Samba::ALL {
+        let lab = Lab::shared(samba)?;
+        let base = lab.base_dn();
+        let name = format!("Scope{:x}", std::process::id());
+        let ou = format!("OU={name},{base}");
+        lab.modify(&format!("dn: {ou}\nchangetype: add\nobjectClass: organizationalUnit\n"))?;
+        let talk = Talk::with(&lab, &ou, Caps::default()).await?;
+        let user = lab.add_user_in(&format!("OU={name}"), "moved", "Start-Pass1!", "")?;
+        let outsider = lab.add_user("outside")?;
+        let asked = talk.ask(&Body::AskCode { user: UserName::parse(&outsider.sam)? }, None).await?;
+        assert_eq!(cause(&asked), Some(Cause::TargetOutOfScope));
+        let rename = |dn: &str, rdn: &str, above: &str| {
+            lab.modify(&format!(
+                "dn: {dn}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 1\nnewsuperior: {above}\n"
+            ))
+        };
+        rename(&ou, &format!("OU={name}New"), base)?;
+        // A second agent on the same file, as after a restart: it resolves the objectGUID anew.
+        let again = Talk::with(&lab, &format!("OU={name}New,{base}"), Caps::default()).await?;
+        let challenge = again.prove(&user).await?;
+        rename(
+            &format!("CN={},OU={name}New,{base}", user.sam),
+            &format!("CN={}", user.sam),
+            &format!("OU=Staff,{base}"),
+        )?;
+        let before =
+            lab.key_version(&TestUser { dn: format!("CN={},OU=Staff,{base}", user.sam), ..user.clone() })?;
+        let body = Body::Reset { challenge, new: new("Moved-Pass-1!")? };
+        assert_eq!(cause(&again.ask(&body, Some(user.guid)).await?), Some(Cause::TargetOutOfScope));
+        let after =
+            lab.key_version(&TestUser { dn: format!("CN={},OU=Staff,{base}", user.sam), ..user.clone() })?;
+        assert_eq!(before, after);
+        lab.modify(&format!("dn: OU={name}New,{base}\nchangetype: delete\n"))?;
+    }
+    Ok(())
+}
+
+/// Fault: a server drives resets of many people => the agent's caps refuse, a burst stops it
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cap_and_then_a_burst_stop_the_writes_and_a_repeated_refusal_stays_one() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let caps = Caps { agent_hour: 1, burst: 1, ..Caps::default() };
+    let talk = Talk::with(&lab, &format!("OU=Staff,{}", lab.base_dn()), caps).await?;
+    let reset = async |password: &str| -> Result<(TestUser, Header, Vec<u8>)> {
+        let user = lab.add_user("cap")?;
+        let body = Body::Reset { challenge: talk.prove(&user).await?, new: new(password)? };
+        let header = talk.header(&body, Some(user.guid));
+        let message = talk.message(&header, &body)?;
+        Ok((user, header, message))
+    };
+    let (_, header, message) = reset("Cap-Pass-1!").await?;
+    let done = talk.send(header.job_id, &message).await?;
+    assert!(matches!(done, Outcome::Done(_)), "{done:?}");
+    let (user, header, message) = reset("Cap-Pass-2!").await?;
+    let before = lab.key_version(&user)?;
+    let refused = talk.send(header.job_id, &message).await?;
+    assert_eq!(cause(&refused), Some(Cause::AgentCapAgent));
+    let Outcome::Refused(failure) = &refused else { anyhow::bail!("{refused:?}") };
+    let shown: Vec<_> = failure.evidence.iter().map(|seen| seen.attribute.as_str()).collect();
+    assert_eq!(shown, ["cap", "cap ends"]);
+    for _ in 0..100 {
+        assert_eq!(talk.send(header.job_id, &message).await?, refused);
+    }
+    assert!(
+        matches!(talk.beat(vec![]).await?.state, AgentState::Running),
+        "a hundred times one job is no burst"
+    );
+    let (_, header, message) = reset("Cap-Pass-3!").await?;
+    assert_eq!(cause(&talk.send(header.job_id, &message).await?), Some(Cause::AgentCapAgent));
+    assert!(matches!(talk.beat(vec![]).await?.state, AgentState::Stopped { refused: 2, .. }));
+    let (_, header, message) = reset("Cap-Pass-4!").await?;
+    assert_eq!(cause(&talk.send(header.job_id, &message).await?), Some(Cause::AgentStopped));
+    assert!(talk.agent.journal().resume(SystemClock.now()).await?);
+    let (_, header, message) = reset("Cap-Pass-5!").await?;
+    assert!(matches!(talk.send(header.job_id, &message).await?, Outcome::Done(_)));
+    assert_eq!(lab.key_version(&user)?, before, "what was refused stays refused");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_writes_only_after_its_server_has_compared_journals() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let talk = Talk::unasked(&lab, &format!("OU=Staff,{}", lab.base_dn()), Caps::default()).await?;
+    let user = lab.add_user("quar")?;
+    let challenge = talk.prove(&user).await?;
+    let early = Body::Reset { challenge, new: new("Unasked-Pass-1!")? };
+    let answer = talk.ask(&early, Some(user.guid)).await?;
+    assert!(matches!(answer, Outcome::Retry(_)) && cause(&answer) == Some(Cause::AgentUnasked), "{answer:?}");
+    let beat = talk.beat(vec![]).await?;
+    assert_eq!((beat.state, beat.server), (AgentState::Running, talk.server.verifying_key().id()));
+    let ahead = Head { sequence: beat.head.sequence + 1, ..beat.head };
+    assert!(matches!(talk.beat(vec![ahead]).await?.state, AgentState::Quarantined { .. }));
+    let body = Body::Reset { challenge, new: new("Quarantine-1!")? };
+    assert_eq!(cause(&talk.ask(&body, Some(user.guid)).await?), Some(Cause::AgentQuarantined));
+    assert!(talk.agent.journal().confirm(SystemClock.now()).await?);
+    let beat = talk.beat(vec![ahead]).await?;
+    assert!(beat.state == AgentState::Running && beat.head.sequence > ahead.sequence);
+    assert!(matches!(talk.ask(&body, Some(user.guid)).await?, Outcome::Done(_)));
     Ok(())
 }

@@ -220,6 +220,31 @@ causes! {
     MailUnreachable = "mail.unreachable", Internal,
         "The mail gateway did not take the message.", "Check `[mail]` in the agent's configuration and the gateway's log.",
         "keyback check";
+    AgentCapUser = "agent.cap_user", Ended,
+        "This person's password was set as often in 24 hours as the agent allows for one person.",
+        "Wait until the time in the evidence, or set this password by hand; `user_day` in `[agent.caps]` is the number.";
+    AgentCapAgent = "agent.cap_agent", Ended,
+        "The agent has written as often in an hour as it is allowed to.",
+        "Look at who was reset and why so many; wait until the time in the evidence, or raise `agent_hour` in `[agent.caps]`.",
+        "keyback job list";
+    AgentCapOu = "agent.cap_ou", Ended,
+        "The agent has written as often in an hour as it is allowed to in this OU.",
+        "Look at who was reset and why so many; wait until the time in the evidence, or raise `ou_hour` in `[agent.caps]`.",
+        "keyback job list";
+    AgentStopped = "agent.stopped", AdminMustAct,
+        "The agent has stopped writing: its cap refused so many writes in an hour that this looks like an attack.",
+        "Find out who asked for so many; when all is well, let the agent go on, on its host.",
+        "keyback agent resume";
+    AgentQuarantined = "agent.quarantined", AdminMustAct,
+        "The agent's journal is older than one that it showed before, or another one: it may have forgotten what it did.",
+        "If the journal was restored or replaced on purpose, confirm that on the agent's host.",
+        "keyback agent confirm";
+    AgentUnasked = "agent.unasked", Unreachable,
+        "The server has not asked this agent for its state within the last minute, so the agent cannot know whether its journal is the newest.",
+        "Nothing to do if it passes: the server asks every 15 seconds; else compare both clocks and look at the server's log.";
+    KeyEnrolment = "key.enrolment_refused", AdminMustAct,
+        "The enrolment was refused: the code is wrong, too old or used, or the keys on the way were not those that were sent.",
+        "Make a new code on the server and carry it to the agent's host.", "keyback key enrol";
     MessageRefused = "message.refused", Internal,
         "A message between server and agent failed its checks: signature, recipient, validity or form.",
         "Compare the keys that both sides have pinned, and both clocks.", "keyback check";
@@ -244,6 +269,25 @@ impl Cause {
     pub const fn may_pass(self) -> bool {
         matches!(self.code(), PublicCode::Unreachable | PublicCode::Internal)
             && !matches!(self, Self::MessageRefused | Self::InputForm | Self::ConfigInvalid)
+    }
+}
+
+impl Cause {
+    /// What the person reads, where the public code's words would lead them astray. It names no account and no server.
+    pub const fn for_person(self) -> (&'static str, &'static str) {
+        if matches!(self, Self::AgentCapUser) {
+            return (
+                "This account was reset, changed or unlocked as often as one day allows.",
+                "Nothing was changed this time. If the earlier times were not you, call your help desk now; else try again tomorrow.",
+            );
+        }
+        if matches!(self, Self::AgentCapAgent | Self::AgentCapOu) {
+            return (
+                "Too many people are setting passwords right now.",
+                "Nothing was changed. Try again in an hour, or quote the number below to your help desk.",
+            );
+        }
+        self.code().for_person()
     }
 }
 
@@ -278,6 +322,14 @@ mod tests {
         assert_eq!(ids.len(), Cause::ALL.len());
         for cause in Cause::ALL {
             assert_eq!(Cause::try_from(cause.id().to_owned()), Ok(*cause));
+        }
+    }
+
+    #[test]
+    fn what_a_person_reads_ends_in_full_stops() {
+        for cause in Cause::ALL {
+            let (said, todo) = cause.for_person();
+            assert!(said.ends_with('.') && todo.ends_with('.'), "{cause}");
         }
     }
 

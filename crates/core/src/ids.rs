@@ -49,6 +49,11 @@ uuid_id! {
     ChallengeId
 }
 
+uuid_id! {
+    /// One journal of an agent, from its first record on; a copy of it has the same.
+    JournalId
+}
+
 /// 128 bits from the operating system, for ids that need not be guessed again.
 ///
 /// # Panics

@@ -46,7 +46,7 @@ impl Purpose {
 }
 
 /// Why a key file cannot be used.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum KeyError {
     /// Another kind of key, or no key at all.
     #[error("this is not a key file for {expected}: its first line must be `keyback-key-1 {expected}`")]
@@ -97,6 +97,22 @@ pub fn read_key_file<const N: usize>(
         **key = bytes.as_slice().try_into().map_err(|_| KeyError::Damaged { expected })?;
     }
     if lines.next().is_some() { Err(KeyError::Damaged { expected }) } else { Ok(keys) }
+}
+
+/// At most this many keys stand in one file: a pair of each generation.
+pub const MOST_KEYS: usize = 4;
+
+/// Reads as many keys of 32 bytes as a key file's text has, [`MOST_KEYS`] at most.
+pub fn read_key_list(purpose: Purpose, text: &str) -> Result<Vec<Zeroizing<[u8; 32]>>, KeyError> {
+    let count = text.lines().count().saturating_sub(1);
+    match count {
+        0 => read_key_file::<0>(purpose, text).map(Vec::from),
+        1 => read_key_file::<1>(purpose, text).map(Vec::from),
+        2 => read_key_file::<2>(purpose, text).map(Vec::from),
+        3 => read_key_file::<3>(purpose, text).map(Vec::from),
+        MOST_KEYS => read_key_file::<MOST_KEYS>(purpose, text).map(Vec::from),
+        _ => Err(KeyError::Damaged { expected: purpose.word() }),
+    }
 }
 
 /// Signs: Ed25519 (RFC 8032). The server has one, each agent has one.
@@ -155,6 +171,7 @@ impl VerifyingKey {
 }
 
 /// Seals to one agent. It cannot open.
+#[derive(Clone)]
 pub struct SealingKey {
     bytes: [u8; 32],
     key: <Kem as hpke::Kem>::PublicKey,
@@ -166,6 +183,11 @@ impl SealingKey {
         let key = <Kem as hpke::Kem>::PublicKey::from_bytes(&bytes)
             .map_err(|_| KeyError::Damaged { expected: "sealing" })?;
         Ok(Self { bytes, key })
+    }
+
+    /// For a key file.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.bytes
     }
 
     /// The key's id: a message names it, so that an agent knows which of its keys opens it.

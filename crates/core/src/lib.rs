@@ -6,6 +6,8 @@
 pub mod audit;
 pub mod clock;
 pub mod diagnosis;
+pub mod enrolment;
+pub mod heartbeat;
 pub mod ids;
 pub mod job;
 pub mod keys;
@@ -16,6 +18,7 @@ pub mod secrets;
 pub mod statement;
 
 pub use clock::{Clock, SystemClock, Timestamp};
-pub use ids::{ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, SourceAnchor, UserName};
+pub use ids::{ChallengeId, CorrelationId, JobId, JournalId, KeyId, ObjectGuid, SourceAnchor, UserName};
+pub use keys::VerifyingKey;
 pub use outcome::{Done, Evidence, Failure, Person, ServerReply};
 pub use secrets::{CurrentPassword, NewPassword, PlainCode, PlainTicket, TicketHash};

@@ -115,6 +115,9 @@ pub enum MessageError {
     /// Another version, suite, kind or field.
     #[error("the message has a version, suite, kind or field that is not known here")]
     Unknown,
+    /// There is no key to seal to.
+    #[error("no agent is enrolled with this server")]
+    NoAgent,
     /// Somebody else's signature, or altered bytes.
     #[error("the signature does not fit the pinned key")]
     Signature,
@@ -139,6 +142,7 @@ pub enum MessageError {
 impl Explain for MessageError {
     fn cause(&self) -> Cause {
         match self {
+            Self::NoAgent => Cause::AgentOffline,
             Self::Malformed
             | Self::Unknown
             | Self::Signature
@@ -201,12 +205,11 @@ pub fn seal(
     if message.len() > MAX_MESSAGE { Err(MessageError::Malformed) } else { Ok(message) }
 }
 
-/// The job that a message says it is about, whoever wrote it. To be used for telling that it was refused, and no more.
-pub fn peek_job_id(bytes: &[u8]) -> Option<JobId> {
+/// What a message says in its header, whoever wrote it. To be used for telling that it was refused and for choosing
+/// among pinned keys, and no more.
+pub fn peek_header(bytes: &[u8]) -> Option<Header> {
     let (length, rest) = bytes.strip_prefix(REQUEST)?.split_first_chunk::<2>()?;
-    let header: Header =
-        serde_json::from_slice(rest.get(..usize::from(u16::from_le_bytes(*length)))?).ok()?;
-    Some(header.job_id)
+    serde_json::from_slice(rest.get(..usize::from(u16::from_le_bytes(*length)))?).ok()
 }
 
 /// A request whose signature holds, its body still sealed.
@@ -223,8 +226,13 @@ pub struct SignedRequest<'a> {
     pub digest: String,
 }
 
-fn cut_signature<'a>(bytes: &'a [u8], from: &VerifyingKey) -> Result<&'a [u8], MessageError> {
-    if bytes.len() > MAX_MESSAGE || bytes.len() < REQUEST.len() + SIGNATURE || !bytes.starts_with(REQUEST) {
+/// The signed bytes between `magic` and the signature.
+pub(crate) fn cut_signature<'a>(
+    bytes: &'a [u8],
+    magic: &[u8],
+    from: &VerifyingKey,
+) -> Result<&'a [u8], MessageError> {
+    if bytes.len() > MAX_MESSAGE || bytes.len() < magic.len() + SIGNATURE || !bytes.starts_with(magic) {
         return Err(MessageError::Malformed);
     }
     let (signed, signature) = bytes.split_at(bytes.len() - SIGNATURE);
@@ -234,7 +242,7 @@ fn cut_signature<'a>(bytes: &'a [u8], from: &VerifyingKey) -> Result<&'a [u8], M
 impl<'a> SignedRequest<'a> {
     /// Checks form and signature. Validity in time, and what is asked, are the agent's to judge.
     pub fn parse(bytes: &'a [u8], from: &VerifyingKey) -> Result<Self, MessageError> {
-        let rest = cut_signature(bytes, from)?;
+        let rest = cut_signature(bytes, REQUEST, from)?;
         let (length, rest) = rest.split_first_chunk::<2>().ok_or(MessageError::Malformed)?;
         let length = usize::from(u16::from_le_bytes(*length));
         let (aad, rest) = rest.split_at_checked(length).ok_or(MessageError::Malformed)?;
@@ -350,6 +358,16 @@ impl Body {
             (Kind::Verify | Kind::Reset | Kind::Change | Kind::Unlock, _) => Err(MessageError::Unknown),
         }
     }
+}
+
+/// A signed document: `magic`, JSON, signature.
+pub(crate) fn sign_json(magic: &[u8], document: &impl Serialize, by: &SigningKey) -> Vec<u8> {
+    let mut bytes = magic.to_vec();
+    // Plain data of our own types: there is nothing in it that cannot be written as JSON.
+    bytes.extend_from_slice(&serde_json::to_vec(document).unwrap_or_default());
+    let signature = by.sign(&bytes);
+    bytes.extend_from_slice(&signature);
+    bytes
 }
 
 /// The agent's answer to one request.

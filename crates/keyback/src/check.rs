@@ -2,13 +2,14 @@
 
 use crate::cli::ConfigPath;
 use crate::config::{Agent, Config};
-use crate::keyfiles;
 use crate::output::{self, BLIND, FOUND, Trouble, USAGE};
+use crate::{key, keyfiles};
 use keyback_ad::DcReport;
 use keyback_agent::{MailConfig, Mailer};
 use keyback_codes::Cause;
 use keyback_core::{Clock, SystemClock};
-use keyback_store::Store;
+use keyback_server::agents;
+use keyback_store::{HeardAgent, Store};
 use serde::Serialize;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -165,24 +166,85 @@ async fn check_agent(agent: &Agent, organisation: &str, findings: &mut Vec<Findi
     findings.push(Finding::of("mail gateway", gateway, |()| agent.mail.gateway.clone()).0);
 }
 
+/// What the server has heard of its agents. `expected`: they are processes of their own.
+fn check_heartbeats(heard: &[HeardAgent], expected: bool, findings: &mut Vec<Finding>) {
+    let now = SystemClock.now();
+    let found = |text: String, cause: Cause| Trouble {
+        exit: FOUND,
+        text,
+        cause,
+        fix: match cause.fix().command {
+            Some(command) => format!("{} {command}", cause.fix().text),
+            None => cause.fix().text.to_owned(),
+        },
+    };
+    if heard.is_empty() {
+        findings.push(if expected {
+            Finding::bad("agent", found("no agent was ever heard".to_owned(), Cause::AgentOffline))
+        } else {
+            Finding::good("agent", "not heard yet: `keyback serve` runs it")
+        });
+    }
+    for agent in heard {
+        let beat = &agent.heartbeat;
+        let latency = beat.latency.as_ref().map_or_else(String::new, |latency| {
+            format!(", {} answered in {} ms", latency.dc, latency.micros / 1000)
+        });
+        let detail = format!(
+            "{}, keyback {}, {}, journal at {}, heard {}{latency}",
+            beat.agent,
+            beat.software,
+            beat.state.name(),
+            beat.head.sequence,
+            agent.heard_at
+        );
+        findings.push(match agents::judge(agent, now) {
+            None => Finding::good("agent", detail),
+            Some(cause) => Finding::bad("agent", found(detail, cause)),
+        });
+    }
+}
+
 async fn check_all(path: &ConfigPath) -> Vec<Finding> {
     let (finding, config) =
         Finding::of("configuration", path.load(), |_: &Config| path.config.display().to_string());
     let mut findings = vec![finding];
     let Some(config) = config else { return findings };
     if let Some(server) = &config.server {
-        let (finding, _) = Finding::of("server keys", keyfiles::sealer(server), |_| {
-            "the agent's keys are pinned".to_owned()
-        });
+        let (finding, _) =
+            Finding::of("server keys", keyfiles::server_keys(server), |keys| match keys.agents.first() {
+                Some(pin) => format!("agent {} is pinned", pin.verifying.id()),
+                None => "no agent is enrolled: `keyback key enrol`".to_owned(),
+            });
         findings.push(finding);
         let opened = match Store::open(&server.store).await {
-            Ok(store) => store.version().await,
+            Ok(store) => {
+                let expected = config.relay.socket.is_some();
+                match store.list_agents().await {
+                    Ok(heard) => check_heartbeats(&heard, expected, &mut findings),
+                    Err(error) => findings.push(Finding::bad("agent", error.into())),
+                }
+                store.version().await
+            }
             Err(error) => Err(error),
         };
         let store = opened.map_err(Trouble::from);
         findings.push(
             Finding::of("store", store, |version| format!("{}, SQLite {version}", server.store.display())).0,
         );
+    }
+    match key::all(&config) {
+        Ok(keys) => {
+            let old: Vec<String> =
+                keys.iter().filter(|key| key.is_old()).map(key::Listed::describe).collect();
+            let detail = if old.is_empty() {
+                format!("{} listed", keys.len())
+            } else {
+                format!("older than 30 days, consider `keyback key rotate`: {}", old.join("; "))
+            };
+            findings.push(Finding::good("key age", detail));
+        }
+        Err(trouble) => findings.push(Finding::bad("key age", trouble)),
     }
     if let Some(agent) = &config.agent {
         check_agent(agent, &config.organisation.name, &mut findings).await;

@@ -8,7 +8,8 @@ use crate::output::Trouble;
 use crate::scan::ScanOptions;
 use clap::{Args, Parser, Subcommand};
 use keyback_core::audit::Head;
-use keyback_core::{CorrelationId, JobId, ObjectGuid, Timestamp};
+use keyback_core::ids::NotAKeyId;
+use keyback_core::{CorrelationId, JobId, KeyId, ObjectGuid, Timestamp};
 use std::path::PathBuf;
 
 /// Self-service password reset for Active Directory that names the cause of every failure.
@@ -63,6 +64,15 @@ pub enum Command {
     Agent {
         #[command(flatten)]
         config: ConfigPath,
+        #[command(subcommand)]
+        command: Option<AgentCommand>,
+    },
+    /// Look at keys, make new ones, enrol an agent, give a key up
+    Key {
+        #[command(flatten)]
+        config: ConfigPath,
+        #[command(subcommand)]
+        command: KeyCommand,
     },
     /// Ask what is needed, probe it, and write the configuration and the keys
     Init(Box<InitOptions>),
@@ -122,6 +132,60 @@ Exit codes: 0 no failure found, 1 failures found, 2 wrong usage, 3 nothing could
         #[command(subcommand)]
         command: AuditCommand,
     },
+}
+
+#[derive(Subcommand)]
+pub enum AgentCommand {
+    /// Let an agent write again that stopped after a burst
+    Resume {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say that the journal of an agent in quarantine is the right one
+    Confirm {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum KeyCommand {
+    /// Every key of this configuration, by its id
+    List {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the next keys; the other side learns them from the keys in use
+    Rotate {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// On the server: make a one-time code. On the agent's host, with --code-file: enrol with it
+    Enrol {
+        /// The file with the code that the server made
+        #[arg(long, value_name = "FILE")]
+        code_file: Option<PathBuf>,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give up a key of the other side: what it signs counts no more, from now on
+    Revoke {
+        /// The key's id, from `keyback key list`
+        #[arg(value_parser = key_id)]
+        id: KeyId,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn key_id(text: &str) -> Result<KeyId, NotAKeyId> {
+    KeyId::try_from(text.to_owned())
 }
 
 #[derive(Subcommand)]

@@ -8,6 +8,7 @@ use keyback_codes::{Cause, Explain};
 use keyback_core::ObjectGuid;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -41,7 +42,7 @@ pub struct Organisation {
 }
 
 /// What browsers talk to.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
     /// Where to listen.
@@ -71,7 +72,7 @@ const fn five_minutes() -> u64 {
 }
 
 /// What talks to the directory.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Agent {
     /// The domain controllers, the preferred one first.
@@ -99,10 +100,41 @@ pub struct Agent {
     pub server_key_file: PathBuf,
     /// The way to people.
     pub mail: Mail,
+    /// How much it writes at most.
+    #[serde(default)]
+    pub caps: Caps,
+}
+
+/// How much the agent writes at most; what is left out keeps its default.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Caps {
+    /// Writes for one person in 24 hours.
+    user_day: Option<NonZeroU32>,
+    /// Writes in an hour.
+    agent_hour: Option<NonZeroU32>,
+    /// Writes in an hour to people in one OU of the scope.
+    ou_hour: Option<NonZeroU32>,
+    /// The agent stops when its own cap has refused more jobs than this in an hour.
+    burst: Option<NonZeroU32>,
+}
+
+impl Caps {
+    /// As the agent takes them.
+    pub fn numbers(&self) -> keyback_agent::Caps {
+        let default = keyback_agent::Caps::default();
+        let or = |set: Option<NonZeroU32>, default| set.map_or(default, NonZeroU32::get);
+        keyback_agent::Caps {
+            user_day: or(self.user_day, default.user_day),
+            agent_hour: or(self.agent_hour, default.agent_hour),
+            ou_hour: or(self.ou_hour, default.ou_hour),
+            burst: or(self.burst, default.burst),
+        }
+    }
 }
 
 /// One domain controller.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dc {
     /// `ldaps://dc1.ad.example`: the name is checked against the certificate.
@@ -112,7 +144,7 @@ pub struct Dc {
 }
 
 /// The way to people.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mail {
     /// `smtps://mail.example.org` or `smtp://…?tls=required`.

@@ -8,15 +8,17 @@ mod doctor;
 mod explain;
 mod init;
 mod job;
+mod key;
 mod keyfiles;
 mod output;
 mod page;
 mod relay;
 mod scan;
 mod serve;
+mod tend;
 
 use clap::Parser;
-use cli::{Cli, Command, JobCommand};
+use cli::{AgentCommand, Cli, Command, JobCommand, KeyCommand};
 use output::Trouble;
 use std::process::ExitCode;
 
@@ -36,7 +38,28 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<ExitCode, Trouble> {
     match cli.command {
         Command::Serve { config, without_agent } => serve::serve(&config.load()?, without_agent).await,
-        Command::Agent { config } => serve::agent(&config.load()?).await,
+        Command::Agent { config, command } => {
+            let config = config.load()?;
+            match command {
+                None => serve::agent(&config).await,
+                Some(AgentCommand::Resume { json }) => {
+                    tend::order(config.agent()?, tend::Order::Resume, json).await
+                }
+                Some(AgentCommand::Confirm { json }) => {
+                    tend::order(config.agent()?, tend::Order::Confirm, json).await
+                }
+            }
+        }
+        Command::Key { config, command } => {
+            let config = config.load()?;
+            match command {
+                KeyCommand::List { json } => key::list(&config, json),
+                KeyCommand::Rotate { json } => key::rotate(&config, json),
+                KeyCommand::Revoke { id, json } => key::revoke(&config, id, json),
+                KeyCommand::Enrol { code_file: None, json } => key::make_code(&config, json).await,
+                KeyCommand::Enrol { code_file: Some(file), json } => key::enrol(&config, &file, json).await,
+            }
+        }
         Command::Init(options) => init::run(options).await,
         Command::Check { config, json } => check::run(&config, json).await,
         Command::Doctor(options) => doctor::run(*options).await,

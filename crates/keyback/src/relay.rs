@@ -192,6 +192,22 @@ pub async fn dial(path: &Path, agent: Agent, stop: CancellationToken) {
     }
 }
 
+/// Dials, and answers one message after the other until `answer` says how it ended.
+pub async fn converse<T>(
+    path: &Path,
+    mut answer: impl FnMut(&[u8]) -> (Vec<u8>, Option<T>),
+) -> io::Result<T> {
+    let (mut from, mut to) = UnixStream::connect(path).await?.into_split();
+    loop {
+        let (number, message) = read_frame(&mut from).await?;
+        let (reply, ended) = answer(&message);
+        write_frame(&mut to, number, &reply).await?;
+        if let Some(ended) = ended {
+            return Ok(ended);
+        }
+    }
+}
+
 async fn answer(stream: UnixStream, agent: &Agent) -> io::Error {
     let (mut from, mut to) = stream.into_split();
     let (replies, mut outbox) = mpsc::channel::<(u64, Vec<u8>)>(64);

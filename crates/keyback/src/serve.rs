@@ -2,13 +2,14 @@
 
 use crate::config::{Agent as AgentSection, Config, ConfigError, Server as ServerSection};
 use crate::output::{self, BLIND, Trouble, USAGE};
-use crate::{audit, keyfiles, relay};
+use crate::{audit, keyfiles, relay, tend};
 use keyback_ad::Sid;
 use keyback_agent::{Agent, AgentParts, Journal, MailConfig, Mailer};
 use keyback_core::relay::Relay;
 use keyback_core::{Clock, SystemClock, UserName};
+use keyback_server::agents::Agents;
 use keyback_server::portal::{self, PortalConfig};
-use keyback_server::{Jobs, Limits, web};
+use keyback_server::{Jobs, Limits, Sealer, web};
 use keyback_store::Store;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -59,18 +60,18 @@ fn build_agent(section: &AgentSection, organisation: &str) -> Result<Agent, Trou
         organisation: organisation.to_owned(),
     });
     let parts = AgentParts {
-        keys: keyfiles::agent_keys(section)?,
         directory: section.directory()?,
         connector: UserName::parse(&section.connector)
             .map_err(|error| value("agent.connector", error.to_string(), "Write its userPrincipalName."))?,
         scope: section.scope.clone(),
         protected_groups: protected_groups.collect::<Result<_, ConfigError>>()?,
         journal: Journal::open(&section.journal, clock.now()).map_err(|error| Trouble::of(BLIND, &error))?,
+        caps: section.caps.numbers(),
         mailer: mailer.map_err(|error| Trouble::of(USAGE, &error))?,
         clock,
         write_limit: AgentSection::write_limit(),
     };
-    Ok(Agent::new(parts))
+    Ok(Agent::new(parts, keyfiles::agent_keys(section)?))
 }
 
 /// Ends when the process is told to: SIGTERM, or Ctrl-C.
@@ -96,7 +97,8 @@ async fn listen(section: &ServerSection) -> Result<TcpListener, Trouble> {
 pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Trouble> {
     let section = config.server()?;
     let stop = CancellationToken::new();
-    let sealer = keyfiles::sealer(section)?;
+    let keyring = keyfiles::ServerKeyring::new(section);
+    let sealer = Sealer::of(keyfiles::server_keys(section)?);
     let tls = match (&section.tls_cert_file, &section.tls_key_file) {
         (Some(cert), Some(key)) => {
             Some(web::tls_from_files(cert, key).map_err(|error| Trouble::of(USAGE, &error))?)
@@ -121,6 +123,13 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
     };
     let store = Store::open(&section.store).await?;
     let limits = Limits { deadline: Duration::from_secs(section.job_deadline_seconds), ..Limits::default() };
+    let agents = Agents::new(
+        store.clone(),
+        Arc::clone(&relay),
+        sealer.clone(),
+        Arc::new(SystemClock),
+        Box::new(keyring),
+    );
     let jobs = Jobs::new(store.clone(), relay, sealer, Arc::new(SystemClock), limits);
     let listener = listen(section).await?;
     start_log();
@@ -133,6 +142,23 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
             trusted_proxies: section.trusted_proxies.clone(),
         },
     );
+    let tending = agent.clone().map(|agent| {
+        let section = config.agent.clone();
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            if let Some(section) = section {
+                tend::tend(section, agent, stop).await;
+            }
+        })
+    });
+    // Before the first job: an agent that was not asked writes nothing.
+    if let Err(error) = agents.beat().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the agent was not heard");
+    }
+    let asking = tokio::spawn({
+        let stop = stop.clone();
+        async move { agents.run(stop).await }
+    });
     let engine = tokio::spawn({
         let jobs = jobs.clone();
         async move { jobs.run().await }
@@ -153,9 +179,13 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
     if let Some(agent) = agent {
         agent.stop(Duration::from_secs(2)).await;
     }
-    let _ =
-        tokio::time::timeout(Duration::from_secs(2), async { (engine.await, pages.await, pruning.await) })
-            .await;
+    let _ = tokio::time::timeout(Duration::from_secs(2), async {
+        if let Some(tending) = tending {
+            let _ = tending.await;
+        }
+        (asking.await, engine.await, pages.await, pruning.await)
+    })
+    .await;
     store.close().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -163,9 +193,11 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
 /// `keyback agent`.
 pub async fn agent(config: &Config) -> Result<ExitCode, Trouble> {
     let socket = config.relay.socket.as_ref().ok_or(ConfigError::Missing("relay"))?;
-    let agent = build_agent(config.agent()?, &config.organisation.name)?;
+    let section = config.agent()?;
+    let agent = build_agent(section, &config.organisation.name)?;
     start_log();
     let stop = CancellationToken::new();
+    let tending = tokio::spawn(tend::tend(section.clone(), agent.clone(), stop.clone()));
     let dialling = tokio::spawn({
         let (socket, agent, stop) = (socket.clone(), agent.clone(), stop.clone());
         async move { relay::dial(&socket, agent, stop).await }
@@ -173,6 +205,6 @@ pub async fn agent(config: &Config) -> Result<ExitCode, Trouble> {
     told_to_stop().await?;
     stop.cancel();
     agent.stop(GRACE).await;
-    let _ = tokio::time::timeout(Duration::from_secs(2), dialling).await;
+    let _ = tokio::time::timeout(Duration::from_secs(2), async { (dialling.await, tending.await) }).await;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@
 
 mod seal;
 
-pub use seal::Sealer;
+pub use seal::{AgentPin, Sealer, ServerKeys};
 
 use keyback_codes::{Cause, Explain};
 use keyback_core::audit::{Activity, AuditEvent};
@@ -380,7 +380,7 @@ impl Jobs {
         let deadline = now.plus(engine.limits.deadline);
         let kind = asked.body.kind();
         let object_guid = asked.flow.as_ref().and_then(|flow| flow.object_guid);
-        let (sender, recipient) = engine.sealer.key_ids();
+        let (sender, recipient) = engine.sealer.key_ids()?;
         let header = Header {
             version: message::VERSION,
             suite: message::SUITE,
@@ -453,11 +453,19 @@ impl Jobs {
         let JobState::Running { attempt, .. } = job.state else { return Ok(()) };
         let Some(message) = job.message.clone() else { return Ok(()) };
         let digest = keyback_core::message::digest(&message);
-        let answer = engine.relay.request(message, engine.limits.lease).await;
+        // Sealed to a key that was revoked since: nobody may open it any more.
+        let agent = engine.sealer.agent_of(&message);
+        let answer = match agent {
+            Some(_) => engine.relay.request(message, engine.limits.lease).await,
+            None => Err(RelayError::NotTaken),
+        };
         let again_at = self.now().plus(wait_after(attempt, engine.limits.retry));
         let mut said = None;
         let (outcome, diagnosis) = match answer {
-            Ok(bytes) => match Reply::parse(&bytes, engine.sealer.agent(), job.id, &digest) {
+            Ok(bytes) => match agent
+                .ok_or(MessageError::NoAgent)
+                .and_then(|agent| Reply::parse(&bytes, &agent, job.id, &digest))
+            {
                 Ok((reply, agents_word)) => {
                     if let Some(head) =
                         reply.head.filter(|head| head.number > engine.store.audit_head().number)

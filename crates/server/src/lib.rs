@@ -2,9 +2,10 @@
 //!
 //! Sees people and their sealed wishes; holds no directory credential and no key that opens a seal.
 
+pub mod agents;
 pub mod jobs;
 pub mod portal;
 pub mod reference;
 pub mod web;
 
-pub use jobs::{Jobs, JobsError, Limits, Sealer};
+pub use jobs::{AgentPin, Jobs, JobsError, Limits, Sealer, ServerKeys};

@@ -39,7 +39,7 @@ fn server() -> SigningKey {
 }
 
 fn keys() -> Keys {
-    Keys { server: server().verifying_key(), agents: vec![agent().verifying_key()] }
+    Keys { servers: vec![server().verifying_key()], agents: vec![agent().verifying_key()] }
 }
 
 fn guid(of: u8) -> ObjectGuid {
@@ -457,7 +457,7 @@ async fn pruning_leaves_a_checkpoint_from_which_the_rest_verifies() -> Tested {
         copy.sql(statement).await?;
         assert_eq!(named(copy.verify().await?), fault, "{statement}");
     }
-    let strangers = Keys { server: agent().verifying_key(), ..keys() };
+    let strangers = Keys { servers: vec![agent().verifying_key()], ..keys() };
     assert_eq!(named(chain.verify_with(strangers, None).await?), (6, 6, Fault::Signature));
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! by `keyback_core::job`, here it is only kept. SQLite in WAL mode with `synchronous=FULL`: what was committed is there
 //! after a power cut. One connection writes.
 
+mod agent;
 #[cfg(test)]
 mod chain_tests;
 mod error;
@@ -16,6 +17,7 @@ mod retention;
 mod tests;
 mod trail;
 
+pub use agent::HeardAgent;
 pub use error::StoreError;
 pub use flow::{Flow, NewFlow};
 pub use job::{Attempt, Effects, Job, NewJob, Submitted};

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Tests of causes that `lab/break` does not make.
-const TESTED: [(&str, &[Cause]); 11] = [
+const TESTED: [(&str, &[Cause]); 13] = [
     ("crates/ad/tests/directory/connect.rs", &[Cause::OutcomeUnknown]),
     (
         "crates/ad/tests/directory/write.rs",
@@ -22,8 +22,19 @@ const TESTED: [(&str, &[Cause]); 11] = [
     ("crates/agent/tests/doctor/others.rs", &[Cause::DcNameResolution, Cause::DcReadOnly]),
     (
         "crates/agent/tests/messages.rs",
-        &[Cause::MessageRefused, Cause::ProofWrongCode, Cause::ProofExpired, Cause::ProofTooMany],
+        &[
+            Cause::MessageRefused,
+            Cause::ProofWrongCode,
+            Cause::ProofExpired,
+            Cause::ProofTooMany,
+            Cause::AgentCapAgent,
+            Cause::AgentStopped,
+            Cause::AgentQuarantined,
+            Cause::AgentUnasked,
+        ],
     ),
+    ("crates/agent/src/caps.rs", &[Cause::AgentCapOu]),
+    ("crates/keyback/tests/keys.rs", &[Cause::AgentCapUser, Cause::KeyEnrolment]),
     ("crates/core/src/ids.rs", &[Cause::InputName]),
     ("crates/core/src/secrets.rs", &[Cause::InputPassword]),
     ("crates/keyback/src/config.rs", &[Cause::ConfigInvalid]),

@@ -23,7 +23,10 @@ NOT_MADE = {
         "writeback.disabled": "switch it off in the configuration", "sync.stopped": "stop the agent",
         "sync.error": "break connector.bind_failed and run a cycle", "sync.stale": "stop the agent",
         "outcome.unknown": "break dc.unreachable:frozen during a job", "mail.unreachable": "stop the mail gateway",
-        "message.refused": "pin another key", "store.unavailable": "fill its disk", "journal.unavailable": "fill its disk",
+        "agent.cap_user": "reset one person four times", "agent.cap_agent": "reset 31 people in an hour",
+        "agent.cap_ou": "set ou_hour and reset more people", "agent.stopped": "go on after agent.cap_agent",
+        "agent.quarantined": "put back an old journal", "agent.unasked": "hold the server up for a minute",
+        "key.enrolment_refused": "type an old code", "message.refused": "pin another key", "store.unavailable": "fill its disk", "journal.unavailable": "fill its disk",
         "config.invalid": "write a wrong line"}.items()},
     **{cause: "what a person types or does, not a state: " + how for cause, how in {
         "input.password": "type one that is refused", "input.name": "type one that is none", "input.form": "send another form",

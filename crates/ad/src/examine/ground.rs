@@ -177,7 +177,7 @@ impl Session<'_> {
 }
 
 pub(super) const DN: &str = "distinguishedName";
-pub(super) const DESCRIPTOR: &str = "nTSecurityDescriptor";
+pub(super) const DESCRIPTOR: &str = attr::DESCRIPTOR;
 
 /// `None` where it is not shown, or is none.
 pub(super) fn descriptor(entry: &Entry) -> Option<SecurityDescriptor> {

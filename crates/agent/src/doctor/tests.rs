@@ -89,6 +89,7 @@ pub(super) fn healthy() -> Patient {
         object_classes: ["top", "person", "user"].map(str::to_owned).to_vec(),
         admin_count: None,
         is_critical_system_object: false,
+        dacl: None,
         dc: "dc1".to_owned(),
     };
     let subject = Subject {

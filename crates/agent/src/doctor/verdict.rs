@@ -122,6 +122,13 @@ const fn replaces(cause: Cause) -> &'static [Cause] {
         | Cause::DcBusy
         | Cause::AgentOffline
         | Cause::AgentHeartbeatStale
+        | Cause::AgentCapUser
+        | Cause::AgentCapAgent
+        | Cause::AgentCapOu
+        | Cause::AgentStopped
+        | Cause::AgentQuarantined
+        | Cause::AgentUnasked
+        | Cause::KeyEnrolment
         | Cause::RelayUnreachable
         | Cause::WritebackDisabled
         | Cause::SyncStopped
@@ -158,7 +165,13 @@ const fn place(cause: Cause) -> u8 {
         | Cause::ConnectorLocked
         | Cause::ConnectorPasswordExpired
         | Cause::ConnectorBindFailed => 4,
-        Cause::AgentOffline | Cause::AgentHeartbeatStale | Cause::RelayUnreachable => 5,
+        Cause::AgentOffline
+        | Cause::AgentHeartbeatStale
+        | Cause::AgentStopped
+        | Cause::AgentQuarantined
+        | Cause::AgentUnasked
+        | Cause::KeyEnrolment
+        | Cause::RelayUnreachable => 5,
         Cause::WritebackDisabled | Cause::SyncStopped | Cause::SyncError | Cause::SyncStale => 6,
         Cause::TargetDeleted | Cause::TargetNotFound => 10,
         Cause::TargetDuplicateUpn => 11,
@@ -198,6 +211,9 @@ const fn place(cause: Cause) -> u8 {
         | Cause::StoreUnavailable
         | Cause::JournalUnavailable
         | Cause::ConfigInvalid
+        | Cause::AgentCapUser
+        | Cause::AgentCapAgent
+        | Cause::AgentCapOu
         | Cause::Unspecified => 50,
     }
 }

@@ -42,8 +42,9 @@ impl Checkpoint {
     }
 
     /// Whether both have signed it, and the agent this head.
-    pub fn holds(&self, server: &VerifyingKey, agents: &[VerifyingKey]) -> bool {
-        server.verifies(&self.signed_bytes(), &self.server_signature)
+    pub fn holds(&self, servers: &[VerifyingKey], agents: &[VerifyingKey]) -> bool {
+        let signed = self.signed_bytes();
+        servers.iter().any(|server| server.verifies(&signed, &self.server_signature))
             && crate::statement::check(&self.said, &self.signature, agents)
                 .is_some_and(|said| said.head == Some(self.head))
     }

@@ -70,8 +70,8 @@ impl std::error::Error for Broken {}
 /// Whose signatures count.
 #[derive(Debug, Clone)]
 pub struct Keys {
-    /// The server's.
-    pub server: VerifyingKey,
+    /// The server's, and those that it had before.
+    pub servers: Vec<VerifyingKey>,
     /// The agent's, and those that it had before.
     pub agents: Vec<VerifyingKey>,
 }
@@ -135,7 +135,7 @@ impl Verifier {
     pub fn new(keys: Keys, checkpoint: Option<&Checkpoint>) -> Result<Self, Broken> {
         let head = checkpoint.map_or(Head::NONE, |checkpoint| checkpoint.head);
         if let Some(checkpoint) = checkpoint
-            && !checkpoint.holds(&keys.server, &keys.agents)
+            && !checkpoint.holds(&keys.servers, &keys.agents)
         {
             let detail =
                 "the checkpoint that stands for the pruned rows is not signed by this server and its agent";

@@ -98,7 +98,7 @@ impl View {
                 } else {
                     (words.ask_path, "Start again")
                 };
-                Stage::Failed { todo: failure.code.for_person().1, code: failure.code, next, button }
+                Stage::Failed { todo: words::for_person(failure).1, code: failure.code, next, button }
             }
         };
         Self {

@@ -1,5 +1,6 @@
 //! What the pages say, where it depends on what the person wants. The rest stands in the templates.
 
+use keyback_core::Failure;
 use keyback_core::job::{JobState, Operation};
 
 /// The words of one operation.
@@ -97,6 +98,11 @@ pub(crate) fn keep_trying(minutes: u64) -> String {
     }
 }
 
+/// The cause's words, unless the code is another one than the cause's own.
+pub(crate) fn for_person(failure: &Failure) -> (&'static str, &'static str) {
+    if failure.code == failure.cause.code() { failure.cause.for_person() } else { failure.code.for_person() }
+}
+
 /// A state in a person's words, for programs that read `title`.
 pub(crate) fn state(operation: Operation, state: &JobState) -> &'static str {
     match state {
@@ -104,7 +110,7 @@ pub(crate) fn state(operation: Operation, state: &JobState) -> &'static str {
         JobState::Queued { .. } | JobState::Doubtful { .. } => WAITING,
         JobState::Succeeded { .. } => of(operation).done,
         JobState::Refused { why: failure, .. } | JobState::Exhausted { last: failure, .. } => {
-            failure.code.for_person().0
+            for_person(failure).0
         }
     }
 }

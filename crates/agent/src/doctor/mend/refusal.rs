@@ -62,6 +62,13 @@ pub(super) const fn why_not(cause: Cause) -> Option<&'static str> {
         | Cause::ProtocolError => NETWORK,
         Cause::AgentOffline
         | Cause::AgentHeartbeatStale
+        | Cause::AgentCapUser
+        | Cause::AgentCapAgent
+        | Cause::AgentCapOu
+        | Cause::AgentStopped
+        | Cause::AgentQuarantined
+        | Cause::AgentUnasked
+        | Cause::KeyEnrolment
         | Cause::RelayUnreachable
         | Cause::WritebackDisabled
         | Cause::SyncStopped

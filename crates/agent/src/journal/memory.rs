@@ -1,0 +1,194 @@
+//! What the journal's records say, taken together.
+
+use super::{Challenge, ChallengeState, JobRecord, KEPT};
+use crate::caps::Counts;
+use keyback_ad::Pin;
+use keyback_codes::Cause;
+use keyback_core::audit;
+use keyback_core::heartbeat::{AgentState, Bytes32, Head};
+use keyback_core::outcome::Outcome;
+use keyback_core::{ChallengeId, JobId, ObjectGuid, Timestamp};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+
+/// A line of the journal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Record {
+    Minted(Challenge),
+    Tried {
+        challenge: ChallengeId,
+        at: Timestamp,
+        proof_until: Option<Timestamp>,
+    },
+    Begun(Begin),
+    NotDone {
+        job_id: JobId,
+        at: Timestamp,
+    },
+    Ended {
+        job_id: JobId,
+        at: Timestamp,
+        outcome: Outcome,
+    },
+    /// The server gave this head of its audit chain.
+    AuditHead(audit::Head),
+    /// The agent writes, or does not from now on. `confirmed`: an administrator says that this journal is the right one,
+    /// and it counts on from here.
+    State {
+        at: Timestamp,
+        state: AgentState,
+        confirmed: Option<u64>,
+    },
+    /// Where the journal stood when it was written anew. What stands before it is not counted again.
+    Kept {
+        head: Head,
+        state: AgentState,
+        excused: Vec<JobId>,
+    },
+}
+
+/// The next thing is a write to the pinned domain controller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Begin {
+    /// The job.
+    pub job_id: JobId,
+    /// When.
+    pub at: Timestamp,
+    /// Whose password.
+    pub object_guid: ObjectGuid,
+    /// The proof.
+    pub challenge: ChallengeId,
+    /// What was read before.
+    pub pin: Pin,
+    /// The OUs of the scope that the user lies under.
+    pub ous: Vec<ObjectGuid>,
+}
+
+impl Record {
+    pub(super) const fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Minted(challenge) => Some(challenge.at),
+            Self::Begun(begin) => Some(begin.at),
+            Self::Tried { at, .. }
+            | Self::NotDone { at, .. }
+            | Self::Ended { at, .. }
+            | Self::State { at, .. } => Some(*at),
+            Self::AuditHead(_) | Self::Kept { .. } => None,
+        }
+    }
+}
+
+pub(super) struct Memory {
+    pub(super) challenges: HashMap<ChallengeId, ChallengeState>,
+    pub(super) jobs: HashMap<JobId, JobRecord>,
+    pub(super) counts: Counts,
+    pub(super) audit_head: Option<audit::Head>,
+    pub(super) state: AgentState,
+    pub(super) head: Head,
+    /// As far as the journal lies on the disk: a power cut may take what comes after.
+    pub(super) durable: Head,
+}
+
+impl Memory {
+    pub(super) fn new(head: Head) -> Self {
+        Self {
+            challenges: HashMap::new(),
+            jobs: HashMap::new(),
+            counts: Counts::default(),
+            audit_head: None,
+            state: AgentState::Running,
+            head,
+            durable: head,
+        }
+    }
+
+    /// Takes in a record and its line.
+    pub(super) fn apply(&mut self, record: Record, line: &[u8]) {
+        let mut hasher = Sha256::new_with_prefix(self.head.hash.0);
+        hasher.update(line);
+        self.head.hash = Bytes32(hasher.finalize().into());
+        self.head.sequence = self.head.sequence.saturating_add(1);
+        match record {
+            Record::Minted(challenge) => {
+                // A job that is asked again mints again; the code before is worth nothing then.
+                self.challenges.retain(|_, old| old.challenge.job_id != challenge.job_id);
+                let state = ChallengeState {
+                    challenge: challenge.clone(),
+                    wrong: 0,
+                    proof_until: None,
+                    used_by: Vec::new(),
+                };
+                self.challenges.insert(challenge.id, state);
+            }
+            Record::Tried { challenge, proof_until, .. } => {
+                if let Some(state) = self.challenges.get_mut(&challenge) {
+                    match proof_until {
+                        Some(until) => state.proof_until = Some(until),
+                        None => state.wrong += 1,
+                    }
+                }
+            }
+            Record::Begun(Begin { job_id, at, object_guid, challenge, pin, ous }) => {
+                self.jobs.insert(job_id, JobRecord::Begun { at, pin });
+                self.counts.take(job_id, at, object_guid, ous);
+                if let Some(state) = self.challenges.get_mut(&challenge)
+                    && !state.used_by.contains(&job_id)
+                {
+                    state.used_by.push(job_id);
+                }
+            }
+            Record::NotDone { job_id, .. } => {
+                self.jobs.remove(&job_id);
+                self.counts.give_back(job_id);
+            }
+            Record::Ended { job_id, at, outcome } => {
+                if let Outcome::Refused(failure) = &outcome {
+                    self.counts.give_back(job_id);
+                    if failure.cause == Cause::AgentCapAgent {
+                        self.counts.refuse(job_id, at);
+                    }
+                }
+                self.jobs.insert(job_id, JobRecord::Ended { at, outcome });
+            }
+            Record::AuditHead(head) => self.audit_head = Some(head),
+            Record::State { state, confirmed, .. } => {
+                if self.state != AgentState::Running && state == AgentState::Running && confirmed.is_none() {
+                    self.counts.excuse_all();
+                }
+                self.state = state;
+                self.head.sequence = self.head.sequence.max(confirmed.unwrap_or(0));
+            }
+            Record::Kept { head, state, excused } => {
+                self.head = head;
+                self.state = state;
+                self.counts.excuse(excused);
+            }
+        }
+    }
+
+    /// Drops what is older than a day before `now`.
+    pub(super) fn forget(&mut self, now: Timestamp) {
+        self.challenges.retain(|_, state| now.since(state.challenge.at) < KEPT);
+        self.jobs.retain(|_, record| match record {
+            JobRecord::Begun { .. } => true,
+            JobRecord::Ended { at, .. } => now.since(*at) < KEPT,
+        });
+        self.counts.forget(now);
+    }
+
+    /// Whether a record still says something after [`Memory::forget`].
+    pub(super) fn needs(&self, record: &Record) -> bool {
+        match record {
+            Record::Minted(challenge) => self.challenges.contains_key(&challenge.id),
+            Record::Tried { challenge, .. } => self.challenges.contains_key(challenge),
+            Record::Begun(Begin { job_id, .. })
+            | Record::NotDone { job_id, .. }
+            | Record::Ended { job_id, .. } => self.jobs.contains_key(job_id),
+            Record::AuditHead(head) => self.audit_head == Some(*head),
+            Record::State { .. } | Record::Kept { .. } => false,
+        }
+    }
+}
