@@ -86,7 +86,7 @@ wait_for() { # SECONDS WHAT COMMAND...
   stop "$what did not come up within $limit s" "read the lines above, and the logs in ${WORK:-its folder}"
 }
 
-# keyback and a mail sink against the DC in $1 (its lab.env), in a folder of their own; sets WORK URL MAIL_URL.
+# keyback and a mail sink against the DC in $1 (its lab.env), in a folder of their own; sets WORK URL MAIL_URL. Appends LIMITS to its configuration.
 start_keyback() {
   local bin=target/${2:-debug}
   . "$1"
@@ -102,6 +102,7 @@ start_keyback() {
     --dc "ldaps://$AD_FQDN" --dc-address "$AD_IP" --ca "$AD_CA" \
     --connector "$AD_CONNECTOR_UPN" --connector-password-file "$WORK/connector.password.given" \
     --scope "OU=Staff,$AD_BASE_DN" --mail-gateway "smtp://127.0.0.1:$smtp" --mail-from "Help desk <help@example.org>" >&2
+  [ -z "${LIMITS:-}" ] || printf '\n%s\n' "$LIMITS" >>"$WORK/keyback.toml"
   "$bin/keyback" serve --config "$WORK/keyback.toml" >"$WORK/keyback.log" 2>&1 &
   RUNNING+=($!)
   wait_for 20 "keyback" curl -sf "$URL/readyz"

@@ -9,6 +9,7 @@ mod explain;
 mod init;
 mod job;
 mod keyfiles;
+mod limits;
 mod output;
 mod page;
 mod relay;

@@ -7,4 +7,4 @@ pub mod portal;
 pub mod reference;
 pub mod web;
 
-pub use jobs::{Jobs, JobsError, Limits, Sealer};
+pub use jobs::{DoorLimits, Jobs, JobsError, Limits, Sealer, Tries};

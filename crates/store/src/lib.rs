@@ -1,9 +1,10 @@
-//! Everything said to a database: flows, jobs, the audit trail and people.
+//! Everything said to a database: flows, jobs, budgets, the audit trail and people.
 //!
 //! Alone in holding SQL. Each public function is one statement or one transaction; what may happen to a job is decided
 //! by `keyback_core::job`, here it is only kept. SQLite in WAL mode with `synchronous=FULL`: what was committed is there
 //! after a power cut. One connection writes.
 
+mod budget;
 mod error;
 mod flow;
 mod job;
@@ -12,8 +13,9 @@ mod open;
 mod tests;
 mod trail;
 
+pub use budget::{BudgetKey, Counted, Door, MOST_SPENDS, Rate, Spend, TurnedAway};
 pub use error::StoreError;
 pub use flow::{Flow, NewFlow};
-pub use job::{Attempt, Effects, Job, NewJob, Submitted};
+pub use job::{Attempt, Checked, Effects, Job, NewCheck, NewJob, Submitted};
 pub use open::Store;
 pub use trail::AuditRow;
