@@ -82,7 +82,7 @@ on_both! {
 
     async fn a_certificate_of_another_ca_is_refused(lab) {
         let mut config = config(&lab, vec![address(&lab)?])?;
-        config.ca_pem = crate::hostile::Authority::new()?.pem().into_bytes();
+        config.ca_pem = keyback_testkit::hostile::Authority::new()?.pem().as_bytes().to_vec();
         let failure = failure(&Directory::new(config)?).await?;
         assert_eq!(failure.cause, Cause::DcTlsUntrusted, "{failure:?}");
         assert!(seen(&failure, "certificate.issuer").is_some(), "{failure:?}");

@@ -2,5 +2,7 @@
 
 mod breaks;
 mod healthy;
+mod hostile;
+mod others;
 mod reach;
 mod support;
