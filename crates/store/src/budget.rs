@@ -272,7 +272,7 @@ mod tests {
     };
 
     const fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_micros(1_000_000 * seconds as i64)
+        Timestamp::from_micros(1_000_000 * seconds.cast_signed())
     }
 
     #[test]

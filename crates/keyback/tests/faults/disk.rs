@@ -57,7 +57,7 @@ fn on_a_full_disk_nothing_is_begun_and_all_goes_on_when_there_is_room_again() ->
         }
         // The WAL file had room left in it; a new person's try takes it up.
         let mut other = keyback.browser()?;
-        let ask = other.open("/reset")?.form()?.fill("user", &format!("nobody-{number}"))?;
+        let ask = other.open("/reset")?.form()?.fill("user", format!("nobody-{number}"))?;
         last = other.submit_only(&ask)?;
         if last.status == 303 {
             last.status = 202;

@@ -2,6 +2,7 @@
 //! `./bench door` runs the same at full length and prints the figures.
 
 #![expect(clippy::print_stdout, reason = "the long runs are a bench, which prints its figures")]
+#![expect(clippy::cast_precision_loss, reason = "samples are thousands")]
 
 use crate::Tested;
 use crate::agent::CODE;
@@ -142,24 +143,24 @@ async fn flood(attempts: usize) -> Tested {
         line.await?;
     }
     let took = began.elapsed();
-    let [begun, refused, busy, others] = [0, 1, 2, 3].map(|place| answers[place].load(Ordering::Relaxed));
+    let [let_in, refused, busy, others] = [0, 1, 2, 3].map(|place| answers[place].load(Ordering::Relaxed));
     let grown = memory[9].saturating_sub(memory[0]);
     helped.sort_unstable();
     println!(
-        "flood: {attempts} attempts in {:.1} s: {begun} begun, {refused} refused (429), {busy} busy (503)",
+        "flood: {attempts} attempts in {:.1} s: {let_in} begun, {refused} refused (429), {busy} busy (503)",
         took.as_secs_f64()
     );
     println!(
         "flood: memory after each tenth (client included), MiB: {:?}",
         memory.iter().map(|kib| kib / 1024).collect::<Vec<_>>()
     );
-    println!("flood: memory grew by {} KiB from the first tenth to the last; bar 16384", grown);
+    println!("flood: memory grew by {grown} KiB from the first tenth to the last; bar 16384");
     println!(
         "flood: 10 of 10 people helped meanwhile, median {} ms, slowest {} ms",
         helped[5].as_millis(),
         helped[9].as_millis()
     );
-    assert_eq!((others, begun + refused + busy), (0, attempts));
+    assert_eq!((others, let_in + refused + busy), (0, attempts));
     assert!(refused * 2 > attempts, "most of it is turned away: {refused}");
     assert!(grown < 16 * 1024, "memory grew by {grown} KiB: {memory:?}");
     Ok(())
@@ -260,22 +261,25 @@ async fn bench_door_names() -> Tested {
 /// Fault: an agent that takes longer for a user who is there => the answer does not show it
 #[tokio::test]
 async fn a_wrong_code_takes_the_same_time_where_the_agent_has_more_to_do_for_a_user_who_is_there() -> Tested {
-    let wrong_code = Duration::from_millis(120);
-    let site =
-        Site::exactly(DoorLimits { wrong_code, asks: MANY, codes: MANY, ..DoorLimits::default() }).await?;
+    let wrong_code = Duration::from_secs(2);
+    let site = Site::exactly(DoorLimits { wrong_code, ..DoorLimits::default() }).await?;
     // As an agent that keeps the try on its disk, where there is a challenge to keep it for.
-    site.agent.slow_known(Duration::from_millis(40));
-    let mut times = [Vec::new(), Vec::new()];
-    for round in 0..16 {
-        let which = round % 2;
+    site.agent.slow_known(wrong_code / 2);
+    let mut shortest = [Duration::MAX; 2];
+    for which in [0, 1] {
         let mut browser = site.asked("reset", ["alice", "bobby"][which]).await?;
         browser.get("/reset/code").await?;
-        let began = Instant::now();
-        let answer = browser.send_form("/reset/code", &[("code", "00000000")]).await?;
-        times[which].push(began.elapsed().as_secs_f64() * 1e6);
-        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+        site.clock.pass(Duration::from_mins(1)); // nobody has the mail at once
+        for _ in 0..2 {
+            let began = Instant::now();
+            let answer = browser.send_form("/reset/code", &[("code", "00000000")]).await?;
+            shortest[which] = shortest[which].min(began.elapsed());
+            assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+        }
     }
-    let [known, unknown] = [0, 1].map(|which| median(&times[which]));
-    assert!((known - unknown).abs() < 20_000.0, "{known} against {unknown} µs");
+    // The machine may be busy: the shortest of each.
+    let [known, unknown] = shortest;
+    assert!(unknown >= wrong_code, "{unknown:?}");
+    assert!(known.abs_diff(unknown) < wrong_code / 4, "{known:?} against {unknown:?}");
     Ok(())
 }
