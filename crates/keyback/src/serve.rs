@@ -2,7 +2,7 @@
 
 use crate::config::{Agent as AgentSection, Config, ConfigError, Server as ServerSection};
 use crate::output::{self, BLIND, Trouble, USAGE};
-use crate::{keyfiles, relay};
+use crate::{audit, keyfiles, relay};
 use keyback_ad::Sid;
 use keyback_agent::{Agent, AgentParts, Journal, MailConfig, Mailer};
 use keyback_core::relay::Relay;
@@ -141,6 +141,12 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
         let jobs = jobs.clone();
         async move { jobs.run().await }
     });
+    let pruning = tokio::spawn(audit::keep_pruning(
+        store.clone(),
+        config.audit,
+        keyfiles::server_signing(section)?,
+        stop.clone(),
+    ));
     let web_limits = section.limits.web(&section.trusted_proxies);
     let pages = tokio::spawn(web::serve(listener, tls, router, web_limits, stop.clone()));
     tracing::info!(listen = %section.listen, public_url = %section.public_url, "keyback is ready");
@@ -152,7 +158,9 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
     if let Some(agent) = agent {
         agent.stop(Duration::from_secs(2)).await;
     }
-    let _ = tokio::time::timeout(Duration::from_secs(2), async { (engine.await, pages.await) }).await;
+    let _ =
+        tokio::time::timeout(Duration::from_secs(2), async { (engine.await, pages.await, pruning.await) })
+            .await;
     store.close().await;
     Ok(ExitCode::SUCCESS)
 }

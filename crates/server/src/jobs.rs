@@ -16,6 +16,7 @@ use keyback_core::message::{self, Body, Header, MessageError, Reply};
 use keyback_core::outcome::Outcome;
 use keyback_core::relay::{Relay, RelayError};
 use keyback_core::secrets;
+use keyback_core::statement::Said;
 use keyback_core::{
     ChallengeId, Clock, CorrelationId, Failure, JobId, PlainCode, TicketHash, Timestamp, UserName, ids,
 };
@@ -476,6 +477,7 @@ impl Jobs {
             correlation_id: asked.correlation_id,
             sender,
             recipient,
+            head: Some(engine.store.audit_head()).filter(|head| head.number > 0),
         };
         let message = engine.sealer.seal(&header, &asked.body)?;
         // It is offered at once: born running, it costs one commit less.
@@ -514,7 +516,11 @@ impl Jobs {
             // A closed semaphore would be a bug of ours; the lease then ends and the job is offered again.
             let _ask_place = match job.activity {
                 Activity::CodeRequested => jobs.0.ask_places.clone().acquire_owned().await.ok(),
-                Activity::CodeChecked | Activity::Reset | Activity::Change | Activity::Unlock => None,
+                Activity::CodeChecked
+                | Activity::Reset
+                | Activity::Change
+                | Activity::Unlock
+                | Activity::Erased => None,
             };
             let Ok(_place) = jobs.0.places.clone().acquire_owned().await else { return };
             let offered = jobs.offer(&job).await;
@@ -540,9 +546,18 @@ impl Jobs {
         let digest = keyback_core::message::digest(&message);
         let answer = engine.relay.request(message, engine.limits.lease).await;
         let again_at = self.now().plus(wait_after(attempt, engine.limits.retry));
+        let mut said = None;
         let (outcome, diagnosis) = match answer {
             Ok(bytes) => match Reply::parse(&bytes, engine.sealer.agent(), job.id, &digest) {
-                Ok(reply) => (reply.outcome, reply.diagnosis),
+                Ok((reply, agents_word)) => {
+                    if let Some(head) =
+                        reply.head.filter(|head| head.number > engine.store.audit_head().number)
+                    {
+                        tracing::error!(%head, "the agent has seen a newer audit chain than this store holds: `keyback audit verify`");
+                    }
+                    said = Some(agents_word);
+                    (reply.outcome, reply.diagnosis)
+                }
                 // Not the agent's word: it says nothing about what was done.
                 Err(error) => {
                     let failure = Failure::of(error.cause()).seen("reply", error.to_string(), "relay");
@@ -558,7 +573,7 @@ impl Jobs {
             }
             Err(RelayError::NoAnswer) => (Outcome::Unknown(Failure::of(Cause::AgentHeartbeatStale)), None),
         };
-        self.answered(job, attempt, outcome, diagnosis.as_ref(), again_at).await
+        self.answered(job, attempt, outcome, diagnosis.as_ref(), said.as_ref(), again_at).await
     }
 
     async fn answered(
@@ -567,11 +582,12 @@ impl Jobs {
         attempt: u32,
         outcome: Outcome,
         diagnosis: Option<&Diagnosis>,
+        said: Option<&Said>,
         again_at: Timestamp,
     ) -> Result<(), StoreError> {
         let event = JobEvent::Answered { outcome: outcome.clone(), again_at };
         let challenge_text;
-        let mut effects = Effects { diagnosis, ..Effects::default() };
+        let mut effects = Effects { diagnosis, said, ..Effects::default() };
         match &outcome {
             Outcome::Done(done) => effects.done = Some(done),
             Outcome::CodeSent { challenge, person, .. } => {

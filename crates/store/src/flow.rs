@@ -113,8 +113,9 @@ impl Store {
         .bind(flow.form_token.as_str())
         .execute(&mut *tx)
         .await?;
-        insert_job(&mut tx, job).await?;
+        let head = insert_job(&mut tx, self.audit_head(), job).await?;
         tx.commit().await?;
+        head.into_iter().for_each(|head| self.set_head(head));
         Ok(Ok(()))
     }
 

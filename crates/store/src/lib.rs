@@ -5,10 +5,14 @@
 //! after a power cut. One connection writes.
 
 mod budget;
+#[cfg(test)]
+mod chain_tests;
 mod error;
 mod flow;
 mod job;
+mod legacy;
 mod open;
+mod retention;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -18,4 +22,5 @@ pub use error::StoreError;
 pub use flow::{Flow, NewFlow};
 pub use job::{Attempt, Checked, Effects, Job, NewCheck, NewJob, Submitted};
 pub use open::Store;
-pub use trail::AuditRow;
+pub use retention::{Erased, Pruned};
+pub use trail::{AuditRow, AuditSpan};

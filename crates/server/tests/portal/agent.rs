@@ -3,7 +3,7 @@
 use hpke::{Deserializable, Kem as _, OpModeR, Serializable};
 use keyback_codes::Cause;
 use keyback_core::keys::{Aead, Kdf, Kem, SealingKey, SigningKey, VerifyingKey};
-use keyback_core::message::{Body, Reply, SignedRequest, VERSION, seal_info};
+use keyback_core::message::{Body, Reply, SignedRequest, seal_info};
 use keyback_core::outcome::Outcome;
 use keyback_core::relay::{Answer, Relay, RelayError};
 use keyback_core::{ChallengeId, Done, Failure, ObjectGuid, Person, SourceAnchor, Timestamp};
@@ -179,13 +179,8 @@ impl Relay for Agent {
                 tokio::time::sleep(Duration::from_millis(self.slow_known.load(Ordering::Relaxed))).await;
             }
             let outcome = self.outcome(&body);
-            let reply = Reply {
-                version: VERSION,
-                job_id: request.header.job_id,
-                request: request.digest,
-                outcome,
-                diagnosis: None,
-            };
+            let now = request.header.not_before;
+            let reply = Reply::new(request.header.job_id, request.digest, outcome, now, request.header.head);
             Ok(reply.sign(&self.signing))
         })
     }
