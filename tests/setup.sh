@@ -86,7 +86,7 @@ wait_for() { # SECONDS WHAT COMMAND...
   stop "$what did not come up within $limit s" "read the lines above, and the logs in ${WORK:-its folder}"
 }
 
-# keyback and a mail sink against the DC in $1 (its lab.env), in a folder of their own; sets WORK URL MAIL_URL.
+# keyback and a mail sink against the DC in $1 (its lab.env), in a folder of their own; sets WORK URL MAIL_URL. Appends LIMITS to its configuration.
 start_keyback() {
   local bin=target/${2:-debug}
   . "$1"
@@ -106,6 +106,7 @@ start_keyback() {
   if [ -n "${AN_HOUR:-}" ]; then
     sed -i "s/^\[agent.mail\]/[agent.caps]\nagent_hour = $AN_HOUR\nou_hour = $AN_HOUR\n\n&/" "$WORK/keyback.toml"
   fi
+  [ -z "${LIMITS:-}" ] || printf '\n%s\n' "$LIMITS" >>"$WORK/keyback.toml"
   "$bin/keyback" serve --config "$WORK/keyback.toml" >"$WORK/keyback.log" 2>&1 &
   RUNNING+=($!)
   wait_for 20 "keyback" curl -sf "$URL/readyz"

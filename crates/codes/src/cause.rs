@@ -251,6 +251,9 @@ causes! {
     StoreUnavailable = "store.unavailable", Internal,
         "The database could not be read or written.", "Look at the disk that holds the store: space, permissions, errors.",
         "df -h";
+    ServerBusy = "server.busy", Internal,
+        "As many jobs are open as the server takes at once.",
+        "Look why jobs do not end; if all is well, raise `open_jobs` in `[server.limits]`.", "keyback job list";
     JournalUnavailable = "journal.unavailable", Internal,
         "The agent's journal could not be written, so nothing was done.",
         "Look at the disk that holds the journal: space, permissions, errors.", "df -h";

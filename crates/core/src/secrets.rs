@@ -160,20 +160,23 @@ impl PlainTicket {
         &self.0
     }
 
-    /// What the store keeps.
-    pub fn hash(&self) -> TicketHash {
-        TicketHash(Sha256::digest(self.0.as_bytes()).into())
-    }
-
-    /// A token that proves to a form that the page it came from knew the ticket, without being the ticket.
-    pub fn form_token(&self) -> String {
-        let digest =
-            Sha256::new().chain_update(b"keyback/form/1/").chain_update(self.0.as_bytes()).finalize();
-        URL_SAFE_NO_PAD.encode(&digest[..16])
+    /// What the store keeps: the ticket as this browser (its User-Agent) may use it. From another it is no ticket.
+    pub fn hash_for(&self, browser: &[u8]) -> TicketHash {
+        let digest = Sha256::new()
+            .chain_update(b"keyback/ticket/1/")
+            .chain_update(self.0.as_bytes())
+            .chain_update(browser)
+            .finalize();
+        TicketHash(digest.into())
     }
 }
 
-/// SHA-256 of a ticket: enough for the store to find the flow, useless in a cookie.
+/// 128 random bits for a flow's forms: another site does not know them, so it cannot send the form.
+pub fn form_token() -> String {
+    URL_SAFE_NO_PAD.encode(ids::random::<16>())
+}
+
+/// SHA-256 of a ticket and its browser: enough for the store to find the flow, useless in a cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TicketHash([u8; 32]);
 
@@ -237,9 +240,9 @@ mod tests {
     #[test]
     fn a_ticket_reads_back_from_its_cookie() {
         let ticket = PlainTicket::mint();
-        let back = PlainTicket::parse(ticket.expose()).map(|back| back.hash());
-        assert_eq!(back, Some(ticket.hash()));
+        let back = PlainTicket::parse(ticket.expose()).map(|back| back.hash_for(b"a browser"));
+        assert_eq!(back, Some(ticket.hash_for(b"a browser")));
+        assert_ne!(back, Some(ticket.hash_for(b"another browser")));
         assert!(PlainTicket::parse("short").is_none());
-        assert_ne!(ticket.form_token(), ticket.expose());
     }
 }

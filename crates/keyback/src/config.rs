@@ -2,6 +2,7 @@
 //!
 //! Unknown keys are refused. Secrets never stand in it: they lie in files of their own, which only their owner may read.
 
+use crate::limits::ServerLimits;
 use crate::output::{Trouble, USAGE};
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
 use keyback_codes::{Cause, Explain};
@@ -65,6 +66,9 @@ pub struct Server {
     /// A job ends after; at most 300.
     #[serde(default = "five_minutes")]
     pub job_deadline_seconds: u64,
+    /// How often somebody may try, and what one client may cost.
+    #[serde(default)]
+    pub limits: ServerLimits,
 }
 
 const fn five_minutes() -> u64 {
@@ -351,6 +355,13 @@ impl Config {
                     "Set both tls_cert_file and tls_key_file, or none.",
                 );
             }
+            if let Some(key) = server.limits.zero() {
+                return wrong(
+                    key,
+                    "0 would let nobody in".to_owned(),
+                    "Write a number, or leave the key out.",
+                );
+            }
             if !(1..=300).contains(&server.job_deadline_seconds) {
                 let problem = format!("{} is not between 1 and 300", server.job_deadline_seconds);
                 return wrong(
@@ -503,6 +514,26 @@ mod tests {
             ["http://reset.example.org", "http://127.0.0.1.example", "ftp://x", "https://", "https://x/path"]
         {
             assert!(matches!(with(bad), Err(ConfigError::Value { key: "server.public_url", .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_example_shows_every_limit_with_what_holds_when_it_is_left_out() {
+        let shown: String = EXAMPLE
+            .lines()
+            .skip_while(|line| !line.starts_with("# [server.limits]"))
+            .take_while(|line| line.starts_with("# "))
+            .map(|line| format!("{}\n", &line[2..]))
+            .collect();
+        let config = load(&format!("{EXAMPLE}\n{shown}")).expect("loads");
+        let given = format!("{:?}", config.server().expect("a section").limits);
+        assert_eq!(given, format!("{:?}", ServerLimits::default()));
+        for name in
+            given.split(['{', ',']).filter_map(|part| part.split_once(": ")).map(|(name, _)| name.trim())
+        {
+            assert!(shown.contains(&format!("{name} = ")), "{name}");
+            let zero = load(&format!("{EXAMPLE}\n[server.limits]\n{name} = 0\n"));
+            assert!(matches!(zero, Err(ConfigError::Value { key, .. }) if key.ends_with(name)), "{name}");
         }
     }
 

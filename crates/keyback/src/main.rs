@@ -10,6 +10,7 @@ mod init;
 mod job;
 mod key;
 mod keyfiles;
+mod limits;
 mod output;
 mod page;
 mod relay;

@@ -122,7 +122,11 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
         Arc::new(relay::InProcess(built))
     };
     let store = Store::open(&section.store).await?;
-    let limits = Limits { deadline: Duration::from_secs(section.job_deadline_seconds), ..Limits::default() };
+    let limits = Limits {
+        deadline: Duration::from_secs(section.job_deadline_seconds),
+        door: section.limits.door(),
+        ..Limits::default()
+    };
     let agents = Agents::new(
         store.clone(),
         Arc::clone(&relay),
@@ -169,7 +173,8 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
         keyfiles::server_signing(section)?,
         stop.clone(),
     ));
-    let pages = tokio::spawn(web::serve(listener, tls, router, web::Limits::default(), stop.clone()));
+    let web_limits = section.limits.web(&section.trusted_proxies);
+    let pages = tokio::spawn(web::serve(listener, tls, router, web_limits, stop.clone()));
     tracing::info!(listen = %section.listen, public_url = %section.public_url, "keyback is ready");
     output::note(&format!("keyback: ready at {}", section.public_url));
     told_to_stop().await?;

@@ -2,8 +2,10 @@
 //!
 //! What may happen to a job is decided by `keyback_core::job`; how often and how long to try, here.
 
+mod door;
 mod seal;
 
+pub use door::{DoorLimits, Tries};
 pub use seal::{AgentPin, Sealer, ServerKeys};
 
 use keyback_codes::{Cause, Explain};
@@ -13,11 +15,14 @@ use keyback_core::job::{JobEvent, JobState, Operation};
 use keyback_core::message::{self, Body, Header, MessageError, Reply};
 use keyback_core::outcome::Outcome;
 use keyback_core::relay::{Relay, RelayError};
+use keyback_core::secrets;
 use keyback_core::statement::Said;
 use keyback_core::{
     ChallengeId, Clock, CorrelationId, Failure, JobId, PlainCode, TicketHash, Timestamp, UserName, ids,
 };
-use keyback_store::{Effects, Flow, Job, NewFlow, NewJob, Store, StoreError, Submitted};
+use keyback_store::{
+    Checked, Counted, Effects, Flow, Job, NewCheck, NewFlow, NewJob, Store, StoreError, Submitted, TurnedAway,
+};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +41,8 @@ pub struct Limits {
     pub flow: Duration,
     /// The first wait before trying again; it doubles with each attempt.
     pub retry: Duration,
+    /// How often somebody may try, and how much may be open.
+    pub door: DoorLimits,
 }
 
 impl Default for Limits {
@@ -45,12 +52,17 @@ impl Default for Limits {
             lease: Duration::from_mins(1),
             flow: Duration::from_mins(20),
             retry: Duration::from_secs(1),
+            door: DoorLimits::default(),
         }
     }
 }
 
 /// No more jobs than this are with agents at once.
 const AT_ONCE: usize = 64;
+/// And no more that ask for a code: whoever has one does not stand behind a crowd that wants one.
+const ASKS_AT_ONCE: usize = 48;
+/// Wrong codes before a person must start again: the agent's own limit for one challenge.
+pub(crate) const CODES_A_FLOW: u32 = 5;
 /// However often it was tried, the next time is not later than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
@@ -63,6 +75,27 @@ pub enum JobsError {
     /// The message could not be made.
     #[error("the message to the agent could not be made")]
     Message(#[from] MessageError),
+    /// Too many tries, or too much to do.
+    #[error("turned away at the door")]
+    TurnedAway(TurnedAway),
+}
+
+/// What came of a code that somebody typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CodeCheck {
+    /// This job checks it.
+    Begun(JobId),
+    /// Another one is being checked.
+    UnderWay,
+    /// The flow has had its tries.
+    FlowSpent,
+}
+
+/// The ticket that came with a code, and the one that is handed out for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tickets {
+    pub(crate) presented: TicketHash,
+    pub(crate) next: TicketHash,
 }
 
 impl Explain for JobsError {
@@ -70,6 +103,8 @@ impl Explain for JobsError {
         match self {
             Self::Store(error) => error.cause(),
             Self::Message(error) => error.cause(),
+            Self::TurnedAway(TurnedAway::TooMany { .. }) => Cause::ProofTooMany,
+            Self::TurnedAway(TurnedAway::Busy) => Cause::ServerBusy,
         }
     }
 }
@@ -87,6 +122,7 @@ struct Engine {
     changed: broadcast::Sender<Arc<Job>>,
     due: Notify,
     places: Arc<Semaphore>,
+    ask_places: Arc<Semaphore>,
     /// What is with an agent, as it was kept.
     offered: Mutex<HashMap<JobId, Arc<Job>>>,
     running: TaskTracker,
@@ -111,6 +147,7 @@ impl Jobs {
             changed: broadcast::channel(1024).0,
             due: Notify::new(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
+            ask_places: Arc::new(Semaphore::new(ASKS_AT_ONCE)),
             offered: Mutex::default(),
             running: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -120,6 +157,11 @@ impl Jobs {
     /// The store behind it.
     pub fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// How often somebody may try.
+    pub(crate) fn door(&self) -> &DoorLimits {
+        &self.0.limits.door
     }
 
     /// The time.
@@ -141,11 +183,16 @@ impl Jobs {
         user_name: UserName,
         source: Option<String>,
     ) -> Result<CorrelationId, JobsError> {
-        let correlation_id = CorrelationId::from_random(ids::random());
         let now = self.now();
+        let door = self.door().ask(user_name.as_str(), source.as_deref());
+        if let Some(turned_away) = self.0.store.find_spent_budget(&door, now).await? {
+            return Err(JobsError::TurnedAway(turned_away));
+        }
+        let correlation_id = CorrelationId::from_random(ids::random());
         let flow = NewFlow {
             correlation_id,
             ticket_hash,
+            form_token: secrets::form_token(),
             operation,
             user_name: user_name.clone(),
             source: source.clone(),
@@ -161,29 +208,54 @@ impl Jobs {
             flow: None,
             source,
         })?;
-        self.0.store.begin_flow(&flow, &job).await?;
+        self.0.store.begin_flow(&flow, &job, &door).await?.map_err(JobsError::TurnedAway)?;
         self.offer_now(sealed);
         Ok(correlation_id)
     }
 
     /// Has the agent check a code that somebody typed. A flow without a challenge is checked too: the answer must cost
-    /// the same for a user who is not there.
-    pub async fn check_code(
+    /// the same for a user who is not there. So is one whose user's own budget is spent: to refuse that try aloud would
+    /// say that two names are one user's. Its challenge is nobody's.
+    pub(crate) async fn check_code(
         &self,
         flow: &Flow,
         code: PlainCode,
         source: Option<String>,
-    ) -> Result<JobId, JobsError> {
-        let challenge = flow.challenge.unwrap_or_else(|| ChallengeId::from_random(ids::random()));
-        let (job, sealed) = self.new_job(Asked::of(
-            flow,
-            Body::CheckCode { challenge, code },
-            Activity::CodeChecked,
-            source,
-        ))?;
-        self.0.store.add_job(&job).await?;
-        self.offer_now(sealed);
-        Ok(job.id)
+        tickets: Tickets,
+    ) -> Result<CodeCheck, JobsError> {
+        let mut door = self.door().code(flow, source.as_deref());
+        let is_spent = match self.0.store.find_spent_budget(&door, self.now()).await? {
+            None => false,
+            Some(TurnedAway::TooMany { counted: Counted::Person, .. }) => true,
+            Some(turned_away) => return Err(JobsError::TurnedAway(turned_away)),
+        };
+        let mut challenge = flow.challenge.filter(|_| !is_spent);
+        let mut code = Some(code);
+        loop {
+            let nobodys = || ChallengeId::from_random(ids::random());
+            if challenge.is_none() {
+                door.spends.retain(|spend| spend.counted != Counted::Person);
+            }
+            let body = Body::CheckCode {
+                challenge: challenge.unwrap_or_else(nobodys),
+                code: code.take().unwrap_or_else(|| PlainCode::mint(ids::random())),
+            };
+            let (job, sealed) = self.new_job(Asked::of(flow, body, Activity::CodeChecked, source.clone()))?;
+            let id = job.id;
+            let check =
+                NewCheck { job, ticket: tickets.presented, next_ticket: tickets.next, tries: CODES_A_FLOW };
+            match self.0.store.add_check(&check, &door).await? {
+                Checked::Begun => {
+                    self.offer_now(sealed);
+                    return Ok(CodeCheck::Begun(id));
+                }
+                Checked::UnderWay => return Ok(CodeCheck::UnderWay),
+                Checked::FlowSpent => return Ok(CodeCheck::FlowSpent),
+                Checked::TurnedAway(turned_away) => return Err(JobsError::TurnedAway(turned_away)),
+                // Spent since the look above, by another flow. Not asked about again: the loop ends.
+                Checked::PersonSpent => challenge = None,
+            }
+        }
     }
 
     /// Submits what the flow was all about. The caller has seen that the flow's proof holds; the agent will look again.
@@ -193,13 +265,15 @@ impl Jobs {
             Operation::Change => Activity::Change,
             Operation::Unlock => Activity::Unlock,
         };
+        let door = self.door().proven(source.as_deref());
         let (job, sealed) = self.new_job(Asked::of(flow, body, activity, source))?;
-        match self.0.store.submit(&job).await? {
+        match self.0.store.submit(&job, &door).await? {
             Submitted::Created => {
                 self.offer_now(sealed);
                 Ok(job.id)
             }
             Submitted::Joined(open) | Submitted::Already(open) => Ok(open),
+            Submitted::Busy => Err(JobsError::TurnedAway(TurnedAway::Busy)),
         }
     }
 
@@ -257,8 +331,8 @@ impl Jobs {
                 () = engine.due.notified() => {}
                 () = tokio::time::sleep(wait) => {}
                 _ = housekeeping.tick() => {
-                    if let Err(error) = engine.store.forget_flows(self.now()).await {
-                        tracing::error!(error = &error as &dyn std::error::Error, "old flows could not be forgotten");
+                    if let Err(error) = self.forget_what_is_over().await {
+                        tracing::error!(error = &error as &dyn std::error::Error, "what is over could not be forgotten");
                     }
                 }
             }
@@ -275,6 +349,12 @@ impl Jobs {
                 "stopped with jobs in flight; they are taken up at the next start"
             );
         }
+    }
+
+    async fn forget_what_is_over(&self) -> Result<(), StoreError> {
+        self.0.store.forget_flows(self.now()).await?;
+        self.0.store.forget_budgets(self.now()).await?;
+        Ok(())
     }
 
     async fn take_up_orphans(&self) -> Result<(), StoreError> {
@@ -342,6 +422,9 @@ impl Jobs {
             intent.ended(at, effects.done, next.failure())
         });
         effects.outcome = row.as_ref();
+        if effects.code_accepted.is_some() {
+            effects.home = job.source.is_some().then(|| door::home(job.source.as_deref()));
+        }
         let effects_done = effects.done.cloned();
         if !self.0.store.save(job, &next, effects).await? {
             return Ok(None);
@@ -431,6 +514,14 @@ impl Jobs {
         self.offered().insert(job.id, Arc::clone(&job));
         self.0.running.spawn(async move {
             // A closed semaphore would be a bug of ours; the lease then ends and the job is offered again.
+            let _ask_place = match job.activity {
+                Activity::CodeRequested => jobs.0.ask_places.clone().acquire_owned().await.ok(),
+                Activity::CodeChecked
+                | Activity::Reset
+                | Activity::Change
+                | Activity::Unlock
+                | Activity::Erased => None,
+            };
             let Ok(_place) = jobs.0.places.clone().acquire_owned().await else { return };
             let offered = jobs.offer(&job).await;
             jobs.offered().remove(&job.id);

@@ -8,4 +8,4 @@ pub mod portal;
 pub mod reference;
 pub mod web;
 
-pub use jobs::{AgentPin, Jobs, JobsError, Limits, Sealer, ServerKeys};
+pub use jobs::{AgentPin, DoorLimits, Jobs, JobsError, Limits, Sealer, ServerKeys, Tries};

@@ -133,6 +133,13 @@ struct Holder {
     flow: Flow,
 }
 
+impl Holder {
+    /// Whether a page of this flow's sent the form.
+    fn is_own_form(&self, token: &[u8]) -> bool {
+        !token.is_empty() && same(token, self.flow.form_token.as_bytes())
+    }
+}
+
 impl Portal {
     fn frame(&self) -> Frame<'_> {
         Frame { organisation: &self.organisation, help: self.help.as_deref() }
@@ -141,7 +148,8 @@ impl Portal {
     /// The flow of whoever sent this, if there is one.
     async fn find_holder(&self, headers: &HeaderMap) -> Result<Option<Holder>, Problem> {
         let Some(ticket) = cookie::read_ticket(headers, self.origin.secure) else { return Ok(None) };
-        let flow = self.jobs.store().find_flow(ticket.hash(), self.jobs.now()).await?;
+        let hash = ticket.hash_for(cookie::browser(headers));
+        let flow = self.jobs.store().find_flow(hash, self.jobs.now()).await?;
         Ok(flow.map(|flow| {
             note(flow.correlation_id);
             Holder { ticket, flow }

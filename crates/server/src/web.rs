@@ -8,8 +8,9 @@ pub(crate) mod form;
 pub(crate) mod guard;
 pub(crate) mod headers;
 mod listener;
+mod patient;
 mod tls;
 
-pub use listener::{Limits, serve};
-pub(crate) use listener::{Peer, Stopping};
+pub(crate) use listener::Stopping;
+pub use listener::{Limits, Peer, serve};
 pub use tls::{TlsError, tls_from_files};

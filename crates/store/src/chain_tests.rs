@@ -1,5 +1,6 @@
 //! The audit chain in a real SQLite file: what plain SQL can do to it, and what `audit verify` says then.
 
+use crate::tests::open_door;
 use crate::{AuditSpan, Effects, Erased, NewFlow, NewJob, Pruned, Store};
 use keyback_codes::Cause;
 use keyback_core::audit::{
@@ -94,14 +95,15 @@ impl Chain {
         };
         let flow = NewFlow {
             correlation_id: flow,
-            ticket_hash: PlainTicket::mint().hash(),
+            ticket_hash: PlainTicket::mint().hash_for(b""),
+            form_token: "token".to_owned(),
             operation: Operation::Reset,
             user_name: UserName::parse(&name)?,
             source,
             created_at: at,
             expires_at: at.plus(Duration::from_secs(1200)),
         };
-        self.store.begin_flow(&flow, &new).await?;
+        assert_eq!(self.store.begin_flow(&flow, &new, &open_door()).await?, Ok(()));
         let said = outcome.as_ref().map(|outcome| self.sign(id, outcome.clone(), at, given)).transpose()?;
         let event = match &outcome {
             Some(outcome) => JobEvent::Answered { outcome: outcome.clone(), again_at: at },

@@ -1,5 +1,6 @@
 //! Flows: what the ticket in a person's cookie stands for.
 
+use crate::budget::{Door, TurnedAway, WRITE, enter};
 use crate::job::{NewJob, insert_job};
 use crate::{Store, StoreError};
 use keyback_core::job::Operation;
@@ -15,6 +16,8 @@ pub struct NewFlow {
     pub correlation_id: CorrelationId,
     /// Of the ticket in the cookie.
     pub ticket_hash: TicketHash,
+    /// What the flow's forms carry.
+    pub form_token: String,
     /// What the person wants.
     pub operation: Operation,
     /// As typed.
@@ -32,6 +35,8 @@ pub struct NewFlow {
 pub struct Flow {
     /// One user action.
     pub correlation_id: CorrelationId,
+    /// What the flow's forms carry. Empty in a flow that an earlier version began: no form is taken then.
+    pub form_token: String,
     /// What the person wants.
     pub operation: Operation,
     /// As typed.
@@ -66,6 +71,7 @@ fn read(row: &AnyRow) -> Result<Flow, StoreError> {
     let user_name: String = row.try_get("user_name")?;
     Ok(Flow {
         correlation_id: parsed("correlation_id", row.try_get("correlation_id")?)?,
+        form_token: row.try_get("form_token")?,
         operation: parsed("operation", row.try_get("operation")?)?,
         user_name: UserName::parse(&user_name)
             .map_err(|_| StoreError::Unreadable { what: "user_name", value: user_name })?,
@@ -81,12 +87,20 @@ fn read(row: &AnyRow) -> Result<Flow, StoreError> {
 }
 
 impl Store {
-    /// Begins a flow: its row, the job that asks for a code and the intent, or none of them.
-    pub async fn begin_flow(&self, flow: &NewFlow, job: &NewJob) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin().await?;
+    /// Begins a flow: its budgets, its row, the job that asks for a code and the intent, or none of them.
+    pub async fn begin_flow(
+        &self,
+        flow: &NewFlow,
+        job: &NewJob,
+        door: &Door,
+    ) -> Result<Result<(), TurnedAway>, StoreError> {
+        let mut tx = self.writer.begin_with(WRITE).await?;
+        if let Err(turned_away) = enter(&mut tx, door, flow.created_at).await? {
+            return Ok(Err(turned_away));
+        }
         sqlx::query(
-            "INSERT INTO flow (id, ticket_hash, correlation_id, operation, user_name, source, created_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO flow (id, ticket_hash, correlation_id, operation, user_name, source, created_at, expires_at, \
+             form_token) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(flow.correlation_id.to_string())
         .bind(flow.ticket_hash.as_bytes().as_slice())
@@ -96,21 +110,25 @@ impl Store {
         .bind(flow.source.as_deref())
         .bind(flow.created_at.as_micros())
         .bind(flow.expires_at.as_micros())
+        .bind(flow.form_token.as_str())
         .execute(&mut *tx)
         .await?;
         let head = insert_job(&mut tx, self.audit_head(), job).await?;
         tx.commit().await?;
         head.into_iter().for_each(|head| self.set_head(head));
-        Ok(())
+        Ok(Ok(()))
     }
 
-    /// The flow that a ticket stands for, unless its time is over.
+    /// The flow that a ticket stands for, unless its time is over. While a code is checked, the ticket that came with
+    /// the form and the one that was handed out for it both stand for the flow.
     pub async fn find_flow(&self, ticket: TicketHash, now: Timestamp) -> Result<Option<Flow>, StoreError> {
-        let row = sqlx::query("SELECT * FROM flow WHERE ticket_hash = $1 AND expires_at > $2")
-            .bind(ticket.as_bytes().as_slice())
-            .bind(now.as_micros())
-            .fetch_optional(&self.readers)
-            .await?;
+        let row = sqlx::query(
+            "SELECT * FROM flow WHERE (ticket_hash = $1 OR next_ticket_hash = $1) AND expires_at > $2",
+        )
+        .bind(ticket.as_bytes().as_slice())
+        .bind(now.as_micros())
+        .fetch_optional(&self.readers)
+        .await?;
         row.as_ref().map(read).transpose()
     }
 

@@ -1,5 +1,6 @@
 //! Jobs, as they were left by the last transition.
 
+use crate::budget::{BudgetKey, Counted, Door, TurnedAway, WRITE, enter, mark_home};
 use crate::flow::parsed;
 use crate::trail::{Entry, append};
 use crate::{Store, StoreError};
@@ -7,7 +8,7 @@ use keyback_core::audit::{Activity, AuditEvent, Head};
 use keyback_core::diagnosis::Diagnosis;
 use keyback_core::job::{JobState, Kind, Operation};
 use keyback_core::statement::Said;
-use keyback_core::{CorrelationId, Done, Failure, JobId, ObjectGuid, Person, Timestamp};
+use keyback_core::{CorrelationId, Done, Failure, JobId, ObjectGuid, Person, TicketHash, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::{Any, AnyRow};
@@ -86,6 +87,36 @@ pub enum Submitted {
     Joined(JobId),
     /// The flow's proof is used up: its job is this one.
     Already(JobId),
+    /// Too many jobs are open.
+    Busy,
+}
+
+/// A code that is to be checked.
+pub struct NewCheck {
+    /// The job that checks it.
+    pub job: NewJob,
+    /// Of the ticket that came with the code.
+    pub ticket: TicketHash,
+    /// Of the ticket that is handed out for it: the flow's only one when the code is right.
+    pub next_ticket: TicketHash,
+    /// Codes that one flow may have been wrong with.
+    pub tries: u32,
+}
+
+/// What came of asking for a code to be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// The job is there.
+    Begun,
+    /// Another code of this flow's is being checked: that is not a second try.
+    UnderWay,
+    /// The flow has had its tries, or the ticket does not stand for it any more.
+    FlowSpent,
+    /// The budget of a user who is there is spent. Nobody may be told: ask again without it, for a challenge that is not
+    /// theirs.
+    PersonSpent,
+    /// A budget that everybody has is spent.
+    TurnedAway(TurnedAway),
 }
 
 /// What is kept together with a transition.
@@ -105,6 +136,8 @@ pub struct Effects<'a> {
     pub code_sent: Option<(&'a str, &'a Person)>,
     /// The code was right until then.
     pub code_accepted: Option<Timestamp>,
+    /// The mark of the network from which the right code came.
+    pub home: Option<BudgetKey>,
 }
 
 fn json<T: Serialize>(what: &'static str, value: &T) -> Result<String, StoreError> {
@@ -170,20 +203,56 @@ pub(crate) async fn insert_job(
 }
 
 impl Store {
-    /// Adds a job that asks or answers for a flow, and its intent.
-    pub async fn add_job(&self, job: &NewJob) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin().await?;
-        let head = insert_job(&mut tx, self.audit_head(), job).await?;
+    /// Counts a code that somebody typed and begins its check: budgets, tickets, the job and its intent, or none of
+    /// them. Of many at once, one is checked.
+    pub async fn add_check(&self, check: &NewCheck, door: &Door) -> Result<Checked, StoreError> {
+        let flow = check.job.intent.correlation_id.to_string();
+        let mut tx = self.writer.begin_with(WRITE).await?;
+        let checks = sqlx::query(
+            "SELECT SUM(finished_at IS NULL) AS open, SUM(state LIKE '{\"state\":\"refused\"%') AS wrong FROM job \
+             WHERE correlation_id = $1 AND activity = $2",
+        )
+        .bind(&flow)
+        .bind(json("activity", &check.job.intent.activity)?)
+        .fetch_one(&mut *tx)
+        .await?;
+        if checks.try_get::<Option<i64>, _>("open")?.unwrap_or_default() > 0 {
+            return Ok(Checked::UnderWay);
+        }
+        if checks.try_get::<Option<i64>, _>("wrong")?.unwrap_or_default() >= i64::from(check.tries) {
+            return Ok(Checked::FlowSpent);
+        }
+        match enter(&mut tx, door, check.job.intent.at).await? {
+            Ok(()) => {}
+            Err(TurnedAway::TooMany { counted: Counted::Person, .. }) => return Ok(Checked::PersonSpent),
+            Err(turned_away) => return Ok(Checked::TurnedAway(turned_away)),
+        }
+        let taken = sqlx::query(
+            "UPDATE flow SET ticket_hash = $1, next_ticket_hash = $2 \
+             WHERE id = $3 AND (ticket_hash = $1 OR next_ticket_hash = $1)",
+        )
+        .bind(check.ticket.as_bytes().as_slice())
+        .bind(check.next_ticket.as_bytes().as_slice())
+        .bind(&flow)
+        .execute(&mut *tx)
+        .await?;
+        if taken.rows_affected() == 0 {
+            return Ok(Checked::FlowSpent);
+        }
+        let head = insert_job(&mut tx, self.audit_head(), &check.job).await?;
         tx.commit().await?;
         head.into_iter().for_each(|head| self.set_head(head));
-        Ok(())
+        Ok(Checked::Begun)
     }
 
     /// Submits the job that a flow was all about: the job, the flow's end and the intent in one transaction. One open
     /// job a user; an equal submission joins it. A flow has one job, and another only after a refusal.
-    pub async fn submit(&self, job: &NewJob) -> Result<Submitted, StoreError> {
+    pub async fn submit(&self, job: &NewJob, door: &Door) -> Result<Submitted, StoreError> {
         let flow = job.intent.correlation_id.to_string();
-        let mut tx = self.writer.begin().await?;
+        let mut tx = self.writer.begin_with(WRITE).await?;
+        if enter(&mut tx, door, job.intent.at).await?.is_err() {
+            return Ok(Submitted::Busy);
+        }
         // The person reads what came of it with the same ticket: it has to outlive the job. A job of this flow's that
         // was refused leaves the person free to choose another password.
         let taken = sqlx::query(
@@ -318,11 +387,18 @@ impl Store {
             .await?;
         }
         if let Some(until) = effects.code_accepted {
-            sqlx::query("UPDATE flow SET proof_until = $1 WHERE id = $2")
-                .bind(until.as_micros())
-                .bind(job.correlation_id.to_string())
-                .execute(&mut *tx)
-                .await?;
+            // Whoever typed the code holds the new ticket; the one that brought the form here is worth nothing now.
+            sqlx::query(
+                "UPDATE flow SET proof_until = $1, ticket_hash = COALESCE(next_ticket_hash, ticket_hash), \
+                 next_ticket_hash = NULL WHERE id = $2",
+            )
+            .bind(until.as_micros())
+            .bind(job.correlation_id.to_string())
+            .execute(&mut *tx)
+            .await?;
+        }
+        if let Some(home) = effects.home {
+            mark_home(&mut tx, home, now).await?;
         }
         let mut head = None;
         if let Some(event) = effects.outcome {

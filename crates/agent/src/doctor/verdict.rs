@@ -146,6 +146,7 @@ const fn replaces(cause: Cause) -> &'static [Cause] {
         | Cause::ProofTooMany
         | Cause::MailUnreachable
         | Cause::MessageRefused
+        | Cause::ServerBusy
         | Cause::StoreUnavailable
         | Cause::JournalUnavailable
         | Cause::ConfigInvalid
@@ -208,6 +209,7 @@ const fn place(cause: Cause) -> u8 {
         | Cause::ProofTooMany
         | Cause::MailUnreachable
         | Cause::MessageRefused
+        | Cause::ServerBusy
         | Cause::StoreUnavailable
         | Cause::JournalUnavailable
         | Cause::ConfigInvalid

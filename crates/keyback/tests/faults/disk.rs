@@ -51,13 +51,13 @@ fn on_a_full_disk_nothing_is_begun_and_all_goes_on_when_there_is_room_again() ->
         .output()?;
 
     let mut last = browser.submit_only(&form)?;
-    for _ in 0..100 {
+    for number in 0..100 {
         if last.status != 202 {
             break;
         }
         // The WAL file had room left in it; a new person's try takes it up.
         let mut other = keyback.browser()?;
-        let ask = other.open("/reset")?.form()?.fill("user", "nobody-at-all")?;
+        let ask = other.open("/reset")?.form()?.fill("user", format!("nobody-{number}"))?;
         last = other.submit_only(&ask)?;
         if last.status == 303 {
             last.status = 202;

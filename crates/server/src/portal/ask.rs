@@ -42,7 +42,8 @@ pub(crate) async fn post(operation: Operation, portal: Shared, request: Request)
     };
     let Source(source) = parts.extensions.get().cloned().unwrap_or_default();
     let ticket = PlainTicket::mint();
-    let correlation_id = portal.jobs.ask_code(ticket.hash(), operation, name, source).await?;
+    let hash = ticket.hash_for(cookie::browser(&parts.headers));
+    let correlation_id = portal.jobs.ask_code(hash, operation, name, source).await?;
     note(correlation_id);
     let mut response = see_other(words.code_path);
     response.headers_mut().insert(header::SET_COOKIE, cookie::set_ticket(&ticket, portal.origin.secure));

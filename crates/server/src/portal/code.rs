@@ -3,28 +3,31 @@
 //! What is said here must be the same whether there is such a user or not. So it depends only on what is the same for
 //! both: whether a directory could be reached at all, and how many codes were typed.
 
+use crate::jobs::{CODES_A_FLOW, CodeCheck, Tickets};
 use crate::portal::job::minutes_left;
 use crate::portal::page::{Frame, Wrong, html};
 use crate::portal::problem::Problem;
 use crate::portal::words::{self, Words};
-use crate::portal::{Answered, Holder, Portal, Shared, same, see_other};
-use crate::web::form;
+use crate::portal::{Answered, Holder, Portal, Shared, see_other};
 use crate::web::guard::Source;
+use crate::web::{cookie, form};
 use askama::Template;
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use keyback_codes::{Cause, PublicCode};
 use keyback_core::audit::Activity;
 use keyback_core::job::{JobState, Operation};
-use keyback_core::{CorrelationId, Failure, PlainCode};
+use keyback_core::{CorrelationId, Failure, PlainCode, PlainTicket};
 use keyback_store::{Flow, Job, StoreError};
 use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 
 /// An agent mostly answers at once; a browser does not notice this wait.
 const WAIT: Duration = Duration::from_secs(3);
-/// Wrong codes before a person must start again: the agent's own limit for one challenge.
-const TRIES: usize = 5;
+/// So many times the wait of a wrong code pass between asking for a code and hearing that one was wrong: more than
+/// [`WAIT`] and a check together.
+const EARLY: u32 = 6;
 
 /// Where the flow stands, as far as anybody may be told.
 enum Stage {
@@ -49,7 +52,7 @@ struct Code<'a> {
     words: &'a Words,
     step: u8,
     stage: Stage,
-    token: String,
+    token: &'a str,
     correlation_id: CorrelationId,
     wrong: Option<Wrong>,
 }
@@ -114,11 +117,30 @@ impl Portal {
             words: words::of(operation),
             step: 2,
             stage,
-            token: holder.ticket.form_token(),
+            token: &holder.flow.form_token,
             correlation_id: holder.flow.correlation_id,
             wrong,
         };
         html(status, &page)
+    }
+
+    /// The mail may be here before the agent's word that it was sent; until then no code can be right. How long that
+    /// takes says whether there is a user, so a wrong code is not answered before the instant that is given back.
+    async fn wait_for_mail(&self, holder: &mut Holder, headers: &HeaderMap) -> Result<Instant, Problem> {
+        let arrived = Instant::now();
+        let jobs = self.jobs.store().list_flow_jobs(holder.flow.correlation_id).await?;
+        let Some(asked) = jobs.iter().find(|job| job.activity == Activity::CodeRequested) else {
+            return Ok(arrived);
+        };
+        let now = self.jobs.now();
+        let left = |after: Duration| asked.created_at.plus(after).since(now);
+        if asked.state.finished_at().is_none() {
+            self.jobs.wait(asked.id, left(WAIT)).await?;
+            if let Some(now) = self.find_holder_of(holder.flow.operation, headers).await? {
+                holder.flow = now.flow;
+            }
+        }
+        Ok(arrived + left(self.jobs.door().wrong_code * EARLY))
     }
 
     /// Where somebody belongs who needs no code, or no code any more.
@@ -146,7 +168,7 @@ fn stage_of_checks(jobs: &[Job]) -> Option<Stage> {
     }
     // Which of wrong, too old and too many it was says whether there is a challenge, and so a user.
     let wrong = checks().filter(|job| matches!(job.state, JobState::Refused { .. })).count();
-    Some(if wrong >= TRIES { Stage::TooMany } else { Stage::WrongCode })
+    Some(if wrong >= CODES_A_FLOW as usize { Stage::TooMany } else { Stage::WrongCode })
 }
 
 pub(crate) async fn show(operation: Operation, portal: Shared, headers: HeaderMap) -> Answered {
@@ -163,48 +185,46 @@ pub(crate) async fn show(operation: Operation, portal: Shared, headers: HeaderMa
 }
 
 pub(crate) async fn post(operation: Operation, portal: Shared, request: Request) -> Answered {
+    let wrong_at = Instant::now() + portal.jobs.door().wrong_code;
     let words = words::of(operation);
     let (parts, body) = request.into_parts();
     let Some(mut holder) = portal.find_holder_of(operation, &parts.headers).await? else {
         return Err(Problem::timed_out(words.ask_path));
     };
     let [token, typed] = form::read(&parts.headers, body, ["token", "code"]).await?;
-    if !same(&token, holder.ticket.form_token().as_bytes()) {
+    if !holder.is_own_form(&token) {
         return Err(Problem::other_site());
     }
     if let Some(elsewhere) = portal.beyond(operation, &holder.flow) {
         return Ok(elsewhere);
     }
-    let jobs = portal.jobs.store().list_flow_jobs(holder.flow.correlation_id).await?;
-    let stage = match stage_of_checks(&jobs) {
-        // One at a time: a second click is not a second try.
-        Some(stage @ (Stage::Checking | Stage::TooMany)) => stage,
-        Some(Stage::Open | Stage::WrongCode | Stage::Waiting(_) | Stage::Failed(_)) | None => {
-            let Some(code) = std::str::from_utf8(&typed).ok().and_then(PlainCode::parse) else {
-                let wrong = Wrong::new("code", words::NOT_EIGHT_DIGITS);
-                return Ok(portal.code_page(operation, &holder, Stage::Open, Some(wrong)));
-            };
-            // The mail may be here before the agent's word that it was sent; until then no code can be right.
-            let asked = jobs.iter().find(|job| job.activity == Activity::CodeRequested);
-            if let Some(asked) = asked.filter(|asked| asked.state.finished_at().is_none()) {
-                let asked = portal.jobs.wait(asked.id, WAIT).await?;
-                if asked.is_none_or(|asked| asked.state.finished_at().is_none()) {
-                    let stage = portal.stage(&holder.flow).await?;
-                    return Ok(portal.code_page(operation, &holder, stage, None));
-                }
-                holder.flow = portal
-                    .find_holder_of(operation, &parts.headers)
-                    .await?
-                    .map_or(holder.flow, |now| now.flow);
-            }
-            let Source(source) = parts.extensions.get().cloned().unwrap_or_default();
-            let id = portal.jobs.check_code(&holder.flow, code, source).await?;
-            let job = portal.jobs.wait(id, WAIT).await?;
-            if job.is_some_and(|job| matches!(job.state, JobState::Succeeded { .. })) {
-                return Ok(see_other(words.finish_path));
-            }
-            portal.stage(&holder.flow).await?
-        }
+    let Some(code) = std::str::from_utf8(&typed).ok().and_then(PlainCode::parse) else {
+        let wrong = Wrong::new("code", words::NOT_EIGHT_DIGITS);
+        return Ok(portal.code_page(operation, &holder, Stage::Open, Some(wrong)));
     };
-    Ok(portal.code_page(operation, &holder, stage, None))
+    let early_until = portal.wait_for_mail(&mut holder, &parts.headers).await?;
+    let Source(source) = parts.extensions.get().cloned().unwrap_or_default();
+    let browser = cookie::browser(&parts.headers);
+    let next = PlainTicket::mint();
+    let tickets = Tickets { presented: holder.ticket.hash_for(browser), next: next.hash_for(browser) };
+    let check = portal.jobs.check_code(&holder.flow, code, source, tickets).await;
+    let id = match check.map_err(|error| Problem::from(error).back_to(words.code_path))? {
+        CodeCheck::Begun(id) => id,
+        // A second press is not a second try.
+        CodeCheck::UnderWay => return Ok(portal.code_page(operation, &holder, Stage::Checking, None)),
+        CodeCheck::FlowSpent => return Ok(portal.code_page(operation, &holder, Stage::TooMany, None)),
+    };
+    // Whoever typed the right code goes on with this ticket; the one that came with the form is worth nothing then.
+    holder.ticket = next;
+    let job = portal.jobs.wait(id, WAIT).await?;
+    let mut response = if job.is_some_and(|job| matches!(job.state, JobState::Succeeded { .. })) {
+        see_other(words.finish_path)
+    } else {
+        let stage = portal.stage(&holder.flow).await?;
+        sleep_until(wrong_at.max(early_until)).await;
+        portal.code_page(operation, &holder, stage, None)
+    };
+    let ticket = cookie::set_ticket(&holder.ticket, portal.origin.secure);
+    response.headers_mut().insert(header::SET_COOKIE, ticket);
+    Ok(response)
 }

@@ -28,7 +28,7 @@ struct Finish<'a> {
     asks_new: bool,
     user_name: &'a str,
     mail_hint: &'a str,
-    token: String,
+    token: &'a str,
     correlation_id: CorrelationId,
     wrong: Option<Wrong>,
 }
@@ -51,7 +51,7 @@ impl Portal {
             asks_new: matches!(operation, Operation::Reset | Operation::Change),
             user_name: user_name.as_str(),
             mail_hint: mail_hint.as_deref().unwrap_or_default(),
-            token: holder.ticket.form_token(),
+            token: &holder.flow.form_token,
             correlation_id: *correlation_id,
             wrong,
         };
@@ -90,7 +90,7 @@ pub(crate) async fn post(operation: Operation, portal: Shared, request: Request)
         return Err(Problem::timed_out(words.ask_path));
     };
     let typed = read(operation, &parts.headers, body).await?;
-    if !same(&typed.token, holder.ticket.form_token().as_bytes()) {
+    if !holder.is_own_form(&typed.token) {
         return Err(Problem::other_site());
     }
     // The page was loaded again, or the button pressed twice: the same job, whatever the form says now.

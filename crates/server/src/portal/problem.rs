@@ -8,23 +8,31 @@ use crate::web::guard::noted;
 use askama::Template;
 use axum::Json;
 use axum::body::Body;
-use axum::http::{Response as HttpResponse, StatusCode};
+use axum::http::{HeaderValue, Response as HttpResponse, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use keyback_codes::{Cause, Explain, PublicCode};
 use keyback_core::CorrelationId;
-use keyback_store::StoreError;
+use keyback_store::{Counted, StoreError, TurnedAway};
 use std::any::Any;
+use std::borrow::Cow;
+use std::time::Duration;
 
 /// Travels as an extension of the response to the guard, which knows whose page it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     status: StatusCode,
     title: &'static str,
-    todo: &'static str,
+    todo: Cow<'static, str>,
     code: Option<PublicCode>,
     cause: Option<Cause>,
     again: &'static str,
+    button: &'static str,
+    /// Until the same request may do better.
+    wait: Option<Duration>,
 }
+
+/// A person who came when too much was to do comes again after this.
+const BUSY: Duration = Duration::from_secs(30);
 
 #[derive(Template)]
 #[template(path = "problem.html")]
@@ -36,7 +44,8 @@ struct ProblemPage<'a> {
 
 impl Problem {
     const fn plain(status: StatusCode, title: &'static str, todo: &'static str) -> Self {
-        Self { status, title, todo, code: None, cause: None, again: "/" }
+        let todo = Cow::Borrowed(todo);
+        Self { status, title, todo, code: None, cause: None, again: "/", button: "Start again", wait: None }
     }
 
     /// Something of ours failed. Whoever calls has logged the error.
@@ -70,7 +79,7 @@ impl Problem {
         )
     }
 
-    pub(crate) const fn other_site() -> Self {
+    pub(crate) fn other_site() -> Self {
         Self {
             cause: Some(Cause::InputForm),
             code: Some(Cause::InputForm.code()),
@@ -91,7 +100,7 @@ impl Problem {
     }
 
     /// A form arrived without the ticket that belongs to it.
-    pub(crate) const fn timed_out(again: &'static str) -> Self {
+    pub(crate) fn timed_out(again: &'static str) -> Self {
         Self {
             again,
             ..Self::plain(
@@ -100,6 +109,49 @@ impl Problem {
                 "For your safety you have some minutes for each step. Nothing was changed. Please start again.",
             )
         }
+    }
+
+    /// Too many tries, or too much to do. The same words for a name that is there and one that is not.
+    fn turned_away(turned_away: TurnedAway) -> Self {
+        let (status, title, wait, cause) = match turned_away {
+            TurnedAway::TooMany { counted, wait } => {
+                let title = match counted {
+                    Counted::Source => "Too many tries came from your network.",
+                    Counted::NameFromSource | Counted::Name | Counted::Person => {
+                        "There were too many tries for this name."
+                    }
+                };
+                (StatusCode::TOO_MANY_REQUESTS, title, wait, Cause::ProofTooMany)
+            }
+            TurnedAway::Busy => {
+                let title = "Too many people are being helped right now.";
+                (StatusCode::SERVICE_UNAVAILABLE, title, BUSY, Cause::ServerBusy)
+            }
+        };
+        let minutes = wait.as_secs().div_ceil(60).max(1);
+        let (a_while, s) =
+            if minutes == 1 { ("a minute".to_owned(), "") } else { (minutes.to_string(), " minutes") };
+        Self {
+            todo: Cow::Owned(format!("Nothing was changed. Wait {a_while}{s}, then try again.")),
+            code: Some(cause.code()),
+            cause: Some(cause),
+            wait: Some(wait),
+            ..Self::plain(status, title, "")
+        }
+    }
+
+    fn with_wait(&self, mut response: Response) -> Response {
+        if let Some(wait) = self.wait {
+            // Whole seconds, rounded up: not a moment too early.
+            let seconds = wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    /// Where the person may try again.
+    pub(crate) fn back_to(self, path: &'static str) -> Self {
+        Self { again: path, button: "Back", ..self }
     }
 
     /// A handler panicked: our bug, one request, and the process goes on.
@@ -145,6 +197,11 @@ impl From<JobsError> for Problem {
     fn from(error: JobsError) -> Self {
         match error {
             JobsError::Store(error) => error.into(),
+            JobsError::TurnedAway(turned_away) => {
+                noted();
+                tracing::warn!(?turned_away, cause = %error.cause(), "turned away at the door");
+                Self::turned_away(turned_away)
+            }
             JobsError::Message(error) => {
                 noted();
                 tracing::error!(error = &error as &dyn std::error::Error, cause = %error.cause(), "no job was begun");
@@ -179,8 +236,8 @@ impl Portal {
                 "title": problem.title,
                 "correlation_id": correlation_id,
             });
-            return (problem.status, Json(json)).into_response();
+            return problem.with_wait((problem.status, Json(json)).into_response());
         }
-        html(problem.status, &ProblemPage { frame: self.frame(), problem, correlation_id })
+        problem.with_wait(html(problem.status, &ProblemPage { frame: self.frame(), problem, correlation_id }))
     }
 }

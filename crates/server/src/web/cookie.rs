@@ -22,6 +22,11 @@ pub(crate) fn read_ticket(headers: &HeaderMap, secure: bool) -> Option<PlainTick
     if tickets.next().is_some() { None } else { PlainTicket::parse(value) }
 }
 
+/// What a browser says of itself, as part of what its ticket is good for.
+pub(crate) fn browser(headers: &HeaderMap) -> &[u8] {
+    headers.get(header::USER_AGENT).map_or(&[], HeaderValue::as_bytes)
+}
+
 /// Sets the ticket, for as long as the browser is open; how long it is good is the store's to say.
 pub(crate) fn set_ticket(ticket: &PlainTicket, secure: bool) -> HeaderValue {
     let attributes = if secure {
@@ -51,7 +56,7 @@ mod tests {
             let set = set_ticket(&ticket, secure);
             let pair = set.to_str().unwrap().split(';').next().unwrap().to_owned();
             let found = read_ticket(&headers(&[format!("a=b; {pair}; c=d")]), secure);
-            assert_eq!(found.map(|found| found.hash()), Some(ticket.hash()));
+            assert_eq!(found.map(|found| found.hash_for(b"")), Some(ticket.hash_for(b"")));
             assert!(read_ticket(&headers(std::slice::from_ref(&pair)), !secure).is_none());
             assert!(read_ticket(&headers(&[pair.clone(), pair]), secure).is_none(), "two of them");
         }

@@ -1,4 +1,4 @@
-//! An agent that opens seals like the real one and answers from a script. It knows one user: alice.
+//! An agent that opens seals like the real one and answers from a script. It knows one user, alice, by three names.
 
 use hpke::{Deserializable, Kem as _, OpModeR, Serializable};
 use keyback_codes::Cause;
@@ -8,7 +8,7 @@ use keyback_core::outcome::Outcome;
 use keyback_core::relay::{Answer, Relay, RelayError};
 use keyback_core::{ChallengeId, Done, Failure, ObjectGuid, Person, SourceAnchor, Timestamp};
 use keyback_server::Sealer;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -34,6 +34,8 @@ pub struct Agent {
     pub refuse: Mutex<Option<Cause>>,
     /// The same for codes asked for, and as something to try again.
     pub retry_codes: Mutex<Option<Cause>>,
+    /// A code for a challenge that is there takes so many milliseconds longer.
+    slow_known: AtomicU64,
     /// Nobody takes messages.
     pub offline: AtomicBool,
     /// Each answer takes one permit.
@@ -69,6 +71,7 @@ impl Agent {
             asked: Mutex::default(),
             refuse: Mutex::default(),
             retry_codes: Mutex::default(),
+            slow_known: AtomicU64::new(0),
             offline: AtomicBool::new(false),
             permits: Semaphore::new(Semaphore::MAX_PERMITS),
         }
@@ -84,6 +87,10 @@ impl Agent {
 
     pub fn retry_codes(&self, cause: Option<Cause>) {
         *lock(&self.retry_codes) = cause;
+    }
+
+    pub fn slow_known(&self, by: Duration) {
+        self.slow_known.store(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
     pub fn hold(&self) {
@@ -144,7 +151,7 @@ impl Agent {
         if let Some(cause) = *lock(&self.retry_codes) {
             return Outcome::Retry(Failure::of(cause));
         }
-        if user != "alice" {
+        if !["alice", "alice@mail.example", "alice@ad.example"].contains(&user.to_lowercase().as_str()) {
             return Outcome::Refused(Failure::of(Cause::TargetNotFound));
         }
         let person = Person {
@@ -167,7 +174,11 @@ impl Relay for Agent {
             }
             self.permits.acquire().await.unwrap().forget();
             let request = SignedRequest::parse(&request, &self.server).unwrap();
-            let outcome = self.outcome(&self.open(&request));
+            let body = self.open(&request);
+            if matches!(&body, Body::CheckCode { challenge: id, .. } if *id == challenge()) {
+                tokio::time::sleep(Duration::from_millis(self.slow_known.load(Ordering::Relaxed))).await;
+            }
+            let outcome = self.outcome(&body);
             let now = request.header.not_before;
             let reply = Reply::new(request.header.job_id, request.digest, outcome, now, request.header.head);
             Ok(reply.sign(&self.signing))

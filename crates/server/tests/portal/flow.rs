@@ -140,7 +140,10 @@ async fn a_known_and_an_unknown_user_read_the_same_bytes() -> Tested {
             .and_then(|rest| rest.split('<').next());
         let (token, id) =
             (browser.token.clone().ok_or("no form")?, correlation_id.ok_or("no number")?.to_owned());
-        let cookie = browser.cookie.clone().ok_or("no cookie")?;
+        let ticket = |text: &str| match text.split_once("__Host-keyback=") {
+            Some((before, rest)) => format!("{before}__Host-keyback=COOKIE{}", &rest[43..]),
+            None => text.to_owned(),
+        };
         seen.push(
             answers
                 .iter()
@@ -152,8 +155,8 @@ async fn a_known_and_an_unknown_user_read_the_same_bytes() -> Tested {
                         .collect();
                     headers.sort();
                     let text = format!("{}\n\n{}", headers.join("\n"), answer.body);
-                    let text = text.replace(&token, "TOKEN").replace(&id, "ID").replace(&cookie, "COOKIE");
-                    (answer.status.as_u16(), text)
+                    let text = text.replace(&token, "TOKEN").replace(&id, "ID");
+                    (answer.status.as_u16(), ticket(&text))
                 })
                 .collect(),
         );

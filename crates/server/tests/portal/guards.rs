@@ -5,7 +5,9 @@ use crate::agent::CODE;
 use crate::site::{NEW, Site, URL, form};
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
+use keyback_server::DoorLimits;
 use keyback_server::portal::routes;
+use keyback_server::web::Peer;
 use std::collections::BTreeSet;
 
 #[tokio::test]
@@ -175,6 +177,37 @@ async fn another_host_gets_no_page_of_ours_and_no_link_to_itself() -> Tested {
     Ok(())
 }
 
+/// Fault: forged and damaged X-Forwarded-For => not believed, or refused
+#[tokio::test]
+async fn a_forwarded_address_counts_from_a_listed_proxy_only_and_garbage_is_refused() -> Tested {
+    let site = Site::behind_proxy(DoorLimits::default()).await?;
+    // A stranger who sends the header is who he is: five names, and then he waits, whatever he claims.
+    let mut statuses = Vec::new();
+    for claimed in 0..6 {
+        let mut liar = site.browser();
+        let mut request = liar.form_request("/reset", "user=alice")?;
+        request.extensions_mut().insert(Peer("198.51.100.66".parse()?));
+        request.headers_mut().insert("x-forwarded-for", format!("192.0.2.{claimed}").parse()?);
+        request.headers_mut().insert("forwarded", format!("for=192.0.2.{claimed}").parse()?);
+        request.headers_mut().insert("x-real-ip", format!("192.0.2.{claimed}").parse()?);
+        statuses.push(liar.send(request).await?.status.as_u16());
+    }
+    assert_eq!(statuses, [303, 303, 303, 303, 303, 429]);
+    // Behind the proxy the last address counts: what the client put before it is its own word.
+    let mut statuses = Vec::new();
+    for claimed in 0..6 {
+        let mut liar = site.browser_at(&format!("192.0.2.{claimed}, 198.51.100.77"));
+        statuses.push(liar.post("/reset", &[("user", "alice")]).await?.status.as_u16());
+    }
+    assert_eq!(statuses, [303, 303, 303, 303, 303, 429]);
+    for garbage in ["garbage", "", "192.0.2.1,", "unknown", "192.0.2.1 evil", "192.0.2.256"] {
+        let answer = site.browser_at(garbage).post("/reset", &[("user", "bob")]).await?;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{garbage:?}");
+        assert!(answer.body.contains("damaged return address"), "{garbage:?}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn every_answer_carries_the_headers_and_pages_are_not_kept() -> Tested {
     let site = Site::new().await?;
@@ -190,6 +223,12 @@ async fn every_answer_carries_the_headers_and_pages_are_not_kept() -> Tested {
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(answer.header("referrer-policy"), "same-origin", "{path}");
         assert_eq!(answer.header("cross-origin-opener-policy"), "same-origin", "{path}");
+        assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin", "{path}");
+        assert_eq!(answer.header("x-frame-options"), "DENY", "{path}");
+        assert!(answer.header("permissions-policy").contains("camera=()"), "{path}");
+        for part in ["form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"] {
+            assert!(policy.contains(part), "{path}: {policy}");
+        }
         assert_eq!(answer.header("strict-transport-security"), "max-age=31536000", "{path}");
         let keep = answer.header("cache-control");
         assert_eq!(keep, if path.starts_with("/assets/") { "no-cache" } else { "no-store" }, "{path}");

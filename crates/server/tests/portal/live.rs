@@ -13,15 +13,15 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(10);
 
-struct Served {
-    address: SocketAddr,
+pub struct Served {
+    pub address: SocketAddr,
     stop: CancellationToken,
     ended: JoinHandle<std::io::Result<()>>,
 }
 
-async fn serve(
+pub async fn serve(
     site: &Site,
     tls: Option<Arc<rustls::ServerConfig>>,
     limits: Limits,
@@ -31,6 +31,24 @@ async fn serve(
     let stop = CancellationToken::new();
     let ended = tokio::spawn(web::serve(listener, tls, site.router.clone(), limits, stop.clone()));
     Ok(Served { address, stop, ended })
+}
+
+/// A server's TLS for reset.example.org, and what a client needs to trust it.
+pub fn certificate() -> Result<(Arc<rustls::ServerConfig>, rustls::ClientConfig), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(["reset.example.org".to_owned()])?;
+    std::fs::write(&certificate, made.cert.pem())?;
+    std::fs::write(&key, made.signing_key.serialize_pem())?;
+    let tls = web::tls_from_files(&certificate, &key)?;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone())?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok((tls, client))
 }
 
 /// Opens the event stream of a job; what comes before the first line of an event is read.
@@ -138,23 +156,10 @@ async fn a_header_that_is_too_long_is_refused() -> Tested {
 }
 
 #[tokio::test]
-async fn pages_come_over_tls_and_a_wrong_pair_of_files_is_told() -> Tested {
+async fn pages_come_over_tls() -> Tested {
     let site = Site::new().await?;
-    let folder = tempfile::tempdir()?;
-    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    let made = rcgen::generate_simple_self_signed(["reset.example.org".to_owned()])?;
-    std::fs::write(&certificate, made.cert.pem())?;
-    std::fs::write(&key, made.signing_key.serialize_pem())?;
-    let tls = web::tls_from_files(&certificate, &key)?;
+    let (tls, client) = certificate()?;
     let served = serve(&site, Some(tls), Limits::default()).await?;
-
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone())?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let client = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
     let stream = TcpStream::connect(served.address).await?;
     let mut stream = connector.connect("reset.example.org".try_into()?, stream).await?;
@@ -163,6 +168,15 @@ async fn pages_come_over_tls_and_a_wrong_pair_of_files_is_told() -> Tested {
     let _ = timeout(SOON, stream.read_to_string(&mut answer)).await?;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("How can we help?"), "{answer}");
 
+    Ok(())
+}
+
+#[test]
+fn a_wrong_pair_of_files_is_told() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(["reset.example.org".to_owned()])?;
+    std::fs::write(&certificate, made.cert.pem())?;
     let other = rcgen::generate_simple_self_signed(["reset.example.org".to_owned()])?;
     std::fs::write(&key, other.signing_key.serialize_pem())?;
     assert!(matches!(web::tls_from_files(&certificate, &key), Err(web::TlsError::Pair { .. })));

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "clippy knows test functions, but not what they call")]
 
 mod agent;
+mod door;
 mod faults;
+mod flood;
 mod flow;
 mod guards;
 mod live;
@@ -11,6 +13,7 @@ mod pages;
 mod passwords;
 mod reference;
 mod site;
+mod slow;
 
 /// What a test returns.
 type Tested = Result<(), Box<dyn std::error::Error>>;

@@ -6,10 +6,12 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use keyback_core::{Clock, Timestamp};
 use keyback_server::portal::{self, PortalConfig};
-use keyback_server::{Jobs, Limits};
+use keyback_server::web::Peer;
+use keyback_server::{DoorLimits, Jobs, Limits};
 use keyback_store::Store;
 use std::error::Error;
 use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,6 +19,7 @@ use std::time::Duration;
 use tower::ServiceExt;
 
 pub const URL: &str = "https://reset.example.org";
+const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 pub const NEW: &str = "correct-Horse-7-battery";
 
 /// 2026-11-24T07:00:00Z, until somebody moves it.
@@ -44,17 +47,47 @@ pub struct Site {
 
 impl Site {
     pub async fn new() -> Result<Self, Box<dyn Error>> {
-        let folder = tempfile::tempdir()?;
+        Self::with(DoorLimits::default()).await
+    }
+
+    /// With other limits at the door. A wrong code is answered at once.
+    pub async fn with(door: DoorLimits) -> Result<Self, Box<dyn Error>> {
+        let door = DoorLimits { wrong_code: Duration::ZERO, ..door };
+        Self::build(tempfile::tempdir()?, door, vec![]).await
+    }
+
+    /// With these limits, and none other.
+    pub async fn exactly(door: DoorLimits) -> Result<Self, Box<dyn Error>> {
+        Self::build(tempfile::tempdir()?, door, vec![]).await
+    }
+
+    /// The same behind a proxy that says where each request comes from.
+    pub async fn behind_proxy(door: DoorLimits) -> Result<Self, Box<dyn Error>> {
+        let door = DoorLimits { wrong_code: Duration::ZERO, ..door };
+        Self::build(tempfile::tempdir()?, door, vec![PROXY.into()]).await
+    }
+
+    /// Behind the proxy, with a store in memory: what is measured is not how busy the disk is.
+    pub async fn in_memory(door: DoorLimits) -> Result<Self, Box<dyn Error>> {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
+        Self::build(folder, DoorLimits { wrong_code: Duration::ZERO, ..door }, vec![PROXY.into()]).await
+    }
+
+    async fn build(
+        folder: tempfile::TempDir,
+        door: DoorLimits,
+        trusted_proxies: Vec<IpAddr>,
+    ) -> Result<Self, Box<dyn Error>> {
         let store = Store::open(&folder.path().join("keyback.db")).await?;
         let agent = Arc::new(Agent::new());
         let clock = Arc::new(ByHand(AtomicI64::new(1_795_503_600_000_000)));
-        let limits = Limits { retry: Duration::from_millis(1), ..Limits::default() };
+        let limits = Limits { retry: Duration::from_millis(1), door, ..Limits::default() };
         let jobs = Jobs::new(store, agent.clone(), agent::sealer(), clock.clone(), limits);
         let config = PortalConfig {
             public_url: URL.to_owned(),
             organisation: "Example & Sons".to_owned(),
             help: Some("Call the help desk: 555-0100".to_owned()),
-            trusted_proxies: vec![],
+            trusted_proxies,
         };
         let router = portal::router(jobs.clone(), config);
         Ok(Self { folder, router, jobs, agent, clock })
@@ -65,7 +98,12 @@ impl Site {
     }
 
     pub fn browser(&self) -> Browser {
-        Browser { router: self.router.clone(), cookie: None, token: None }
+        Browser { router: self.router.clone(), cookie: None, token: None, at: None, agent: None }
+    }
+
+    /// A browser whose requests come through the proxy, from this address.
+    pub fn browser_at(&self, address: &str) -> Browser {
+        Browser { at: Some(address.to_owned()), ..self.browser() }
     }
 
     /// A browser whose person has typed a name and waits for the mail.
@@ -92,7 +130,7 @@ impl Site {
     pub async fn settled(&self) {
         let open = async {
             loop {
-                let jobs = self.jobs.store().list_jobs(100).await.unwrap();
+                let jobs = self.jobs.store().list_jobs(1000).await.unwrap();
                 let mut running = jobs.iter().filter(|job| job.state.name() == "running");
                 match running.next() {
                     None => return,
@@ -107,7 +145,7 @@ impl Site {
 
     /// How many jobs there are whose kind this is.
     pub async fn count(&self, kind: &str) -> usize {
-        let jobs = self.jobs.store().list_jobs(100).await.unwrap();
+        let jobs = self.jobs.store().list_jobs(1000).await.unwrap();
         jobs.iter().filter(|job| job.kind.name() == kind).count()
     }
 }
@@ -140,6 +178,10 @@ pub struct Browser {
     pub cookie: Option<String>,
     /// Of the last form that was shown.
     pub token: Option<String>,
+    /// As the proxy says.
+    at: Option<String>,
+    /// What it says of itself.
+    pub agent: Option<&'static str>,
 }
 
 /// application/x-www-form-urlencoded, everything escaped.
@@ -164,6 +206,12 @@ impl Browser {
             .header(header::HOST, "reset.example.org")
             .header(header::ACCEPT, "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
             .header("sec-fetch-site", "same-origin");
+        if let Some(at) = &self.at {
+            request = request.header("x-forwarded-for", at).extension(Peer(PROXY.into()));
+        }
+        if let Some(agent) = self.agent {
+            request = request.header(header::USER_AGENT, agent);
+        }
         if let Some(cookie) = &self.cookie {
             request = request.header(header::COOKIE, format!("__Host-keyback={cookie}"));
         }
@@ -196,12 +244,16 @@ impl Browser {
         Ok((answer.status, serde_json::from_str(&answer.body)?))
     }
 
-    pub async fn post_raw(&mut self, path: &str, body: String) -> Result<Answer, Box<dyn Error>> {
+    pub fn form_request(&self, path: &str, body: impl Into<Body>) -> Result<Request<Body>, Box<dyn Error>> {
         let request = self
             .request("POST", path)
             .header(header::ORIGIN, URL)
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Body::from(body))?;
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        Ok(request.body(body.into())?)
+    }
+
+    pub async fn post_raw(&mut self, path: &str, body: String) -> Result<Answer, Box<dyn Error>> {
+        let request = self.form_request(path, body)?;
         self.send(request).await
     }
 

@@ -77,6 +77,7 @@ pub(super) const fn why_not(cause: Cause) -> Option<&'static str> {
         | Cause::OutcomeUnknown
         | Cause::MailUnreachable
         | Cause::MessageRefused
+        | Cause::ServerBusy
         | Cause::StoreUnavailable
         | Cause::JournalUnavailable
         | Cause::ConfigInvalid
