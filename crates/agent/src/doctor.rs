@@ -29,6 +29,7 @@ pub use everyone::{Audience, Census, diagnose_everyone};
 pub use finding::Finding;
 pub use keyback::KeybackState;
 pub use remedy::is_automatic;
+pub(crate) use verdict::refine;
 
 use finding::Report;
 use keyback_ad::{Directory, Dn, Examination, Found, Sid};

@@ -10,6 +10,7 @@ mod journal;
 mod keys;
 mod mail;
 mod proof;
+mod refusal;
 mod writeback;
 
 pub use journal::{Journal, JournalError};
@@ -18,12 +19,14 @@ pub use mail::{MailConfig, MailError, Mailer};
 
 use keyback_ad::{Directory, Dn, FindError, Sid, User};
 use keyback_codes::{Cause, Explain};
+use keyback_core::diagnosis::Diagnosis;
 use keyback_core::message::{Body, MessageError, Reply, SignedRequest, VERSION};
 use keyback_core::outcome::Outcome;
 use keyback_core::{Clock, Failure, JobId, ObjectGuid, Timestamp, UserName};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 /// How long the whereabouts of the OUs in scope are believed.
@@ -66,6 +69,7 @@ struct Inner {
     bounds: Mutex<Option<Arc<Bounds>>>,
     turns: Mutex<HashMap<JobId, Arc<tokio::sync::Mutex<()>>>>,
     afterwards: TaskTracker,
+    doctors: Semaphore,
 }
 
 /// What ends a job's way early.
@@ -79,6 +83,7 @@ impl Agent {
             bounds: Mutex::new(None),
             turns: Mutex::new(HashMap::new()),
             afterwards: TaskTracker::new(),
+            doctors: Semaphore::new(refusal::AT_ONCE),
         }))
     }
 
@@ -91,7 +96,8 @@ impl Agent {
                 tracing::warn!(%error, "a message was refused");
                 // Bound to these very bytes: whoever altered them has refused only their own alteration.
                 let job_id = keyback_core::message::peek_job_id(message)?;
-                return Some(self.reply(job_id, keyback_core::message::digest(message), refused(&error)));
+                let digest = keyback_core::message::digest(message);
+                return Some(self.reply(job_id, digest, refused(&error), None));
             }
         };
         let job_id = request.header.job_id;
@@ -101,11 +107,14 @@ impl Agent {
             Arc::clone(turns.entry(job_id).or_default())
         };
         let _turn = turn.lock().await; // the same job offered twice at once: the second finds what the first did
-        let outcome = match parts.keys.open(&request) {
-            Err(error) => refused(&error),
-            Ok(body) => self.act(&request, body).await.unwrap_or_else(|ended| ended),
+        let (outcome, diagnosis) = match parts.keys.open(&request) {
+            Err(error) => (refused(&error), None),
+            Ok(body) => {
+                let outcome = self.act(&request, &body).await.unwrap_or_else(|ended| ended);
+                self.look_into(&request.header, &body, outcome).await
+            }
         };
-        Some(self.reply(job_id, request.digest, outcome))
+        Some(self.reply(job_id, request.digest, outcome, diagnosis))
     }
 
     /// Waits for what goes on behind the answers: notices being mailed.
@@ -116,23 +125,23 @@ impl Agent {
         }
     }
 
-    async fn act(&self, request: &SignedRequest<'_>, body: Body) -> Ended<Outcome> {
+    async fn act(&self, request: &SignedRequest<'_>, body: &Body) -> Ended<Outcome> {
         match body {
             Body::AskCode { user } => {
                 self.check_validity(request)?;
-                self.mint_code(&request.header, &user).await
+                self.mint_code(&request.header, user).await
             }
             Body::CheckCode { challenge, code } => {
                 self.check_validity(request)?;
-                self.check_code(&request.header, challenge, &code).await
+                self.check_code(&request.header, *challenge, code).await
             }
             Body::Reset { challenge, new } => {
-                self.write(request, challenge, writeback::Wish::Reset(new)).await
+                self.write(request, *challenge, writeback::Wish::Reset(new)).await
             }
             Body::Change { challenge, current, new } => {
-                self.write(request, challenge, writeback::Wish::Change(current, new)).await
+                self.write(request, *challenge, writeback::Wish::Change(current, new)).await
             }
-            Body::Unlock { challenge } => self.write(request, challenge, writeback::Wish::Unlock).await,
+            Body::Unlock { challenge } => self.write(request, *challenge, writeback::Wish::Unlock).await,
         }
     }
 
@@ -144,8 +153,14 @@ impl Agent {
         self.0.parts.clock.now()
     }
 
-    fn reply(&self, job_id: JobId, request: String, outcome: Outcome) -> Vec<u8> {
-        Reply { version: VERSION, job_id, request, outcome }.sign(self.0.parts.keys.signing())
+    fn reply(
+        &self,
+        job_id: JobId,
+        request: String,
+        outcome: Outcome,
+        diagnosis: Option<Diagnosis>,
+    ) -> Vec<u8> {
+        Reply { version: VERSION, job_id, request, outcome, diagnosis }.sign(self.0.parts.keys.signing())
     }
 
     /// Where the OUs in scope lie now, and who the connector is.

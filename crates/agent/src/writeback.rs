@@ -13,13 +13,13 @@ use keyback_core::outcome::Outcome;
 use keyback_core::{ChallengeId, CurrentPassword, Done, Failure, NewPassword, ObjectGuid};
 
 /// What is to be written.
-pub(crate) enum Wish {
-    Reset(NewPassword),
-    Change(CurrentPassword, NewPassword),
+pub(crate) enum Wish<'a> {
+    Reset(&'a NewPassword),
+    Change(&'a CurrentPassword, &'a NewPassword),
     Unlock,
 }
 
-impl Wish {
+impl Wish<'_> {
     const fn new_password(&self) -> Option<&NewPassword> {
         match self {
             Self::Reset(new) | Self::Change(_, new) => Some(new),
@@ -34,7 +34,7 @@ impl Agent {
         &self,
         request: &SignedRequest<'_>,
         challenge: ChallengeId,
-        wish: Wish,
+        wish: Wish<'_>,
     ) -> Ended<Outcome> {
         let header = &request.header;
         let guid = header.object_guid.ok_or_else(|| Outcome::Refused(Failure::of(Cause::MessageRefused)))?;
@@ -102,7 +102,7 @@ impl Agent {
     }
 
     /// What became of a request whose answer was lost. `Ok`: it was not done.
-    async fn settle(&self, header: &Header, guid: ObjectGuid, pin: &Pin, wish: &Wish) -> Ended<()> {
+    async fn settle(&self, header: &Header, guid: ObjectGuid, pin: &Pin, wish: &Wish<'_>) -> Ended<()> {
         let unknown = |failure: Failure| Outcome::Unknown(failure);
         let directory = &self.0.parts.directory;
         match directory

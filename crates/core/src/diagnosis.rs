@@ -147,6 +147,18 @@ impl Diagnosis {
         self.verdicts.is_empty()
     }
 
+    /// The same in at most `longest` bytes of JSON: if need be without the observations that prove nothing. `None`
+    /// where even that is longer.
+    #[must_use]
+    pub fn within(mut self, longest: usize) -> Option<Self> {
+        let fits = |diagnosis: &Self| serde_json::to_vec(diagnosis).is_ok_and(|json| json.len() <= longest);
+        if !fits(&self) {
+            let because: Vec<&String> = self.verdicts.iter().flat_map(|verdict| &verdict.because).collect();
+            self.observations.retain(|seen| because.contains(&&seen.id));
+        }
+        fits(&self).then_some(self)
+    }
+
     /// The observation that a verdict refers to.
     pub fn observation(&self, id: &str) -> Option<&Observation> {
         self.observations.iter().find(|observation| observation.id == id)
@@ -157,9 +169,8 @@ impl Diagnosis {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_json_has_the_names_that_programs_rely_on() {
-        let diagnosis = Diagnosis {
+    fn example() -> Diagnosis {
+        Diagnosis {
             user: Patient { asked: "ada".to_owned(), ..Patient::default() },
             verdicts: vec![Verdict {
                 cause: Cause::RightsDenyAce,
@@ -179,7 +190,34 @@ mod tests {
             dc: None,
             seconds: 0.1,
             round_trips: 1,
+        }
+    }
+
+    #[test]
+    fn what_proves_nothing_is_left_out_first() {
+        let seen = |id: &str, summary: &str| Observation {
+            id: id.to_owned(),
+            probe: id.to_owned(),
+            outcome: ProbeOutcome::Found,
+            summary: summary.to_owned(),
+            dc: None,
+            dn: None,
+            facts: vec![],
+            needs: None,
+            reproduce: String::new(),
         };
+        let mut whole = example();
+        whole.observations = vec![seen("rights.reset", "denied"), seen("policy.length", &"x".repeat(2000))];
+        let length = serde_json::to_vec(&whole).unwrap().len();
+        assert_eq!(whole.clone().within(length).as_ref(), Some(&whole));
+        let shorter = whole.clone().within(length - 1).unwrap();
+        assert_eq!(shorter.observations, whole.observations[..1]);
+        assert_eq!(whole.within(100), None);
+    }
+
+    #[test]
+    fn the_json_has_the_names_that_programs_rely_on() {
+        let diagnosis = example();
         let json = serde_json::to_value(&diagnosis).expect("it serialises");
         assert_eq!(json["user"]["objectGUID"], serde_json::Value::Null);
         assert_eq!(json["verdicts"][0]["cause"], "rights.deny_ace");

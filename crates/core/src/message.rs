@@ -5,6 +5,7 @@
 //! is refused, never skipped. Opening a seal is the agent's alone.
 
 use crate::clock::Timestamp;
+use crate::diagnosis::Diagnosis;
 use crate::ids::{ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, SourceAnchor, UserName};
 use crate::job::{Kind, Operation};
 use crate::keys::{Aead, Kdf, Kem, SealingKey, SigningKey, VerifyingKey};
@@ -348,7 +349,7 @@ impl Body {
 }
 
 /// The agent's answer to one request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reply {
     /// [`VERSION`].
@@ -359,6 +360,9 @@ pub struct Reply {
     pub request: String,
     /// What came of it.
     pub outcome: Outcome,
+    /// Of a refusal: what doctor read about it, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
 }
 
 impl Reply {
@@ -531,6 +535,7 @@ mod tests {
             job_id: JobId::from_random([1; 16]),
             request: digest(b"request"),
             outcome: Outcome::Refused(Failure::of(Cause::PolicyLength)),
+            diagnosis: None,
         };
         let bytes = reply.sign(&server());
         let key = server().verifying_key();

@@ -56,7 +56,7 @@ fn describe(row: &AuditRow) -> String {
         }
     }
     if let Some(failure) = &event.failure {
-        detail = format!("  {} {}", failure.code, failure.cause);
+        detail = format!("  {} {}  keyback doctor --job {}", failure.code, failure.cause, event.job_id);
     }
     format!(
         "{:>5}  {}  {}  {:<7}  {:<7}  {}  {}{}",

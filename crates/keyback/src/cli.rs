@@ -72,7 +72,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Say why a password reset of one user fails, and what mends it
+    /// Say why a password reset of one user fails, or why a job was refused, and what mends it
     #[command(after_help = "\
 USER is a userPrincipalName, a sAMAccountName, DOMAIN\\name, a mail address, a DN or an objectGUID.\n\
 Without --dc the [agent] section of the configuration is used; with --dc no configuration is read.\n\

@@ -2,6 +2,7 @@
 //!
 //! Runs from the agent's configuration, or stand-alone from flags, against any Active Directory.
 
+mod job;
 mod page;
 
 use crate::cli::ConfigPath;
@@ -12,7 +13,7 @@ use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Dn, Limits, S
 use keyback_agent::doctor::{self, Case, Observed, Setting};
 use keyback_core::diagnosis::{Diagnosis, State};
 use keyback_core::job::Operation;
-use keyback_core::{NewPassword, SystemClock, UserName};
+use keyback_core::{JobId, NewPassword, SystemClock, UserName};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,8 +23,14 @@ use zeroize::Zeroizing;
 #[derive(Args)]
 pub struct DoctorOptions {
     /// Whom to look at
-    #[arg(value_name = "USER", allow_hyphen_values = true)]
-    user: String,
+    #[arg(value_name = "USER", allow_hyphen_values = true, required_unless_present = "job")]
+    user: Option<String>,
+    /// Instead of USER: the job that was refused, with what was read at the time
+    #[arg(long, value_name = "ID", conflicts_with_all = ["user", "dc", "reply"])]
+    job: Option<JobId>,
+    /// With --job: look again now, at the user whom the job was about
+    #[arg(long, requires = "job")]
+    again: bool,
     #[command(flatten)]
     config: ConfigPath,
     /// One JSON document on standard output
@@ -67,9 +74,24 @@ struct Place {
 
 /// `keyback doctor`.
 pub async fn run(options: DoctorOptions) -> Result<ExitCode, Trouble> {
-    let name = UserName::parse(&options.user).map_err(|error| Trouble::of(USAGE, &error))?;
     let candidate = options.candidate_file.as_deref().map(read_candidate).transpose()?;
-    let observed = options.reply.as_deref().map(parse_reply).transpose()?;
+    let (name, observed) = match (options.job, &options.user) {
+        (Some(id), _) => {
+            let again = options.again || candidate.is_some();
+            match job::recall(&options.config.load()?, id, again).await? {
+                job::Known::Then(at, diagnosis) => {
+                    output::note(&format!("keyback: as it was at {at}, when the job was refused"));
+                    return print(&diagnosis, options.json);
+                }
+                job::Known::Ask(name, observed) => (name, observed),
+            }
+        }
+        (None, Some(user)) => {
+            let name = UserName::parse(user).map_err(|error| Trouble::of(USAGE, &error))?;
+            (name, options.reply.as_deref().map(parse_reply).transpose()?)
+        }
+        (None, None) => return Err(Trouble::usage("nobody was named", "Give a USER, or --job ID.")),
+    };
     let (directory, setting) = if options.place.dc.is_empty() {
         let config = options.config.load()?;
         from_config(config.agent()?).await?
@@ -78,12 +100,16 @@ pub async fn run(options: DoctorOptions) -> Result<ExitCode, Trouble> {
     };
     let case = Case { name: &name, candidate: candidate.as_ref(), observed: observed.as_ref() };
     let diagnosis = doctor::diagnose(&directory, &setting, &case, &SystemClock).await;
-    if options.json {
-        output::say_json(&diagnosis)?;
+    print(&diagnosis, options.json)
+}
+
+fn print(diagnosis: &Diagnosis, as_document: bool) -> Result<ExitCode, Trouble> {
+    if as_document {
+        output::say_json(diagnosis)?;
     } else {
-        output::say_styled(&page::render(&diagnosis));
+        output::say_styled(&page::render(diagnosis));
     }
-    Ok(ExitCode::from(exit(&diagnosis)))
+    Ok(ExitCode::from(exit(diagnosis)))
 }
 
 /// Nothing that was read proves a fault, and something could not be read: that is not having looked.
@@ -170,9 +196,5 @@ fn parse_reply(text: &str) -> Result<Observed, Trouble> {
         )
     })?;
     let reply = keyback_ad::read_reply(result, text.trim_start());
-    Ok(Observed {
-        operation: Operation::Reset,
-        cause: keyback_ad::named_cause(Operation::Reset, &reply),
-        reply,
-    })
+    Ok(Observed::new(Operation::Reset, reply))
 }

@@ -1,22 +1,26 @@
 //! `keyback job`: jobs as the administrator sees them, with cause and evidence.
 
 use crate::output::{self, FOUND, Trouble, plain};
+use keyback_core::diagnosis::Diagnosis;
 use keyback_core::job::JobState;
-use keyback_core::{Failure, JobId};
+use keyback_core::{Failure, JobId, Timestamp};
 use keyback_store::{Attempt, Job, Store};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-fn verdicts(failure: Option<&Failure>) -> Vec<Value> {
+/// What doctor found when the job was refused; without that, what the answer alone says.
+fn verdicts(failure: Option<&Failure>, diagnosis: Option<&Diagnosis>) -> Vec<Value> {
+    if let Some(diagnosis) = diagnosis {
+        return diagnosis.verdicts.iter().map(|verdict| json!(verdict)).collect();
+    }
     let Some(failure) = failure else { return Vec::new() };
     let fix = failure.cause.fix();
     let commands: Vec<Value> =
         fix.command.map(|line| json!({ "shell": "sh", "line": line })).into_iter().collect();
     vec![json!({
         "cause": failure.cause,
-        // Read off the domain controller's answer; the doctor's probes can confirm it.
         "state": "possible",
         "code": failure.code,
         "summary": failure.cause.summary(),
@@ -25,8 +29,23 @@ fn verdicts(failure: Option<&Failure>) -> Vec<Value> {
     })]
 }
 
+/// All that is kept of one job.
+struct Told {
+    job: Job,
+    attempts: Vec<Attempt>,
+    diagnosis: Option<(Timestamp, Diagnosis)>,
+}
+
+impl Told {
+    async fn of(store: &Store, job: Job) -> Result<Self, Trouble> {
+        let attempts = store.list_attempts(job.id).await?;
+        let diagnosis = store.find_diagnosis(job.id).await?;
+        Ok(Self { job, attempts, diagnosis })
+    }
+}
+
 /// The shape of `job show --json`.
-pub fn as_json(job: &Job, attempts: &[Attempt]) -> Value {
+fn as_json(Told { job, attempts, diagnosis }: &Told) -> Value {
     let failure = job.state.failure();
     let attempts: Vec<Value> = attempts
         .iter()
@@ -53,7 +72,10 @@ pub fn as_json(job: &Job, attempts: &[Attempt]) -> Value {
         "done": job.done,
         "failure": failure,
         "attempts": attempts,
-        "verdicts": verdicts(failure),
+        "verdicts": verdicts(failure, diagnosis.as_ref().map(|(_, diagnosis)| diagnosis)),
+        "observations": diagnosis.as_ref().map(|(_, diagnosis)| &diagnosis.observations),
+        "ruled_out": diagnosis.as_ref().map(|(_, diagnosis)| &diagnosis.ruled_out),
+        "diagnosed": diagnosis.as_ref().map(|(at, _)| at.to_string()),
     })
 }
 
@@ -62,8 +84,8 @@ pub async fn list(store: &Store, limit: u32, as_document: bool) -> Result<ExitCo
     let jobs = store.list_jobs(limit).await?;
     if as_document {
         let mut listed = Vec::with_capacity(jobs.len());
-        for job in &jobs {
-            listed.push(as_json(job, &store.list_attempts(job.id).await?));
+        for job in jobs {
+            listed.push(as_json(&Told::of(store, job).await?));
         }
         output::say_json(&listed)?;
         return Ok(ExitCode::SUCCESS);
@@ -89,7 +111,7 @@ pub async fn list(store: &Store, limit: u32, as_document: bool) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-fn describe(job: &Job, attempts: &[Attempt]) -> String {
+fn describe(Told { job, attempts, diagnosis }: &Told) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{name:<18}{}", plain(value)); // a String takes everything
@@ -126,39 +148,51 @@ fn describe(job: &Job, attempts: &[Attempt]) -> String {
         for seen in &failure.evidence {
             line("Evidence", &format!("{} = {}  ({})", seen.attribute, seen.value, seen.from));
         }
-        let fix = failure.cause.fix();
-        line("Fix", fix.text);
-        if let Some(command) = fix.command {
-            line("", command);
+        let verdict = diagnosis.as_ref().and_then(|(_, diagnosis)| diagnosis.verdicts.first());
+        if let Some(verdict) = verdict.filter(|verdict| verdict.cause == failure.cause) {
+            line("Fix", &verdict.fix.text);
+            for command in &verdict.fix.commands {
+                line("", &command.line);
+            }
+        } else {
+            let fix = failure.cause.fix();
+            line("Fix", fix.text);
+            if let Some(command) = fix.command {
+                line("", command);
+            }
         }
         line("More", &format!("keyback explain {} {}", failure.code, failure.cause));
     }
     for Attempt { number, at, failure } in attempts {
         line(&format!("Attempt {number}"), &format!("{at}  {} {}", failure.code, failure.cause));
     }
+    if let Some((at, _)) = diagnosis {
+        line("Doctor looked", &format!("{at}: keyback doctor --job {}", job.id));
+    }
     text.trim_end().to_owned()
 }
 
-async fn load(store: &Store, id: JobId) -> Result<Job, Trouble> {
+/// One job of this store.
+pub async fn load(store: &Store, id: JobId) -> Result<Job, Trouble> {
     store.find_job(id).await?.ok_or_else(|| Trouble {
         exit: FOUND,
         ..Trouble::usage(format!("there is no job {id} in this store"), "See `keyback job list`.")
     })
 }
 
-async fn print(store: &Store, job: &Job, as_document: bool) -> Result<ExitCode, Trouble> {
-    let attempts = store.list_attempts(job.id).await?;
+async fn print(store: &Store, job: Job, as_document: bool) -> Result<ExitCode, Trouble> {
+    let told = Told::of(store, job).await?;
     if as_document {
-        output::say_json(&as_json(job, &attempts))?;
+        output::say_json(&as_json(&told))?;
     } else {
-        output::say(&describe(job, &attempts));
+        output::say(&describe(&told));
     }
-    Ok(if job.state.failure().is_some() { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
+    Ok(if told.job.state.failure().is_some() { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
 }
 
 /// `job show`.
 pub async fn show(store: &Store, id: JobId, as_document: bool) -> Result<ExitCode, Trouble> {
-    print(store, &load(store, id).await?, as_document).await
+    print(store, load(store, id).await?, as_document).await
 }
 
 /// `job wait`: the server works in another process, so the store is asked again and again.
@@ -167,10 +201,10 @@ pub async fn wait(store: &Store, id: JobId, seconds: u64, as_document: bool) -> 
     loop {
         let job = load(store, id).await?;
         if job.state.finished_at().is_some() {
-            return print(store, &job, as_document).await;
+            return print(store, job, as_document).await;
         }
         if tokio::time::Instant::now() >= until {
-            print(store, &job, as_document).await?;
+            print(store, job, as_document).await?;
             output::note("keyback: the job is still open");
             return Ok(ExitCode::from(FOUND));
         }

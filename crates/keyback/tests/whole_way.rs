@@ -5,6 +5,7 @@ mod support;
 use anyhow::{Context, Result};
 use keyback_testkit::lab::{Lab, SEEDED_PASSWORD, Samba};
 use keyback_testkit::walk::{end_of, job_of, prove, reset};
+use serde_json::json;
 use support::Keyback;
 
 #[test]
@@ -140,6 +141,55 @@ fn whoever_may_not_is_refused_behind_the_same_page_and_the_audit_trail_names_the
     };
     let first = without_id(&pages[0]);
     assert!(pages.iter().all(|page| without_id(page) == first), "{pages:#?}");
+    Ok(())
+}
+
+/// The same answer, four causes: the job names the one that holds, and what proves it. With the text cut to its code, as
+/// on Windows.
+#[test]
+fn a_refused_job_carries_the_verdict_of_what_was_read_at_the_time() -> Result<()> {
+    for samba in Samba::ALL {
+        let lab = Lab::shared(samba)?;
+        let mut keyback = Keyback::init(&lab)?;
+        keyback.serve_with(&[("KEYBACK_BARE", "1")])?;
+        for (cause, password) in [
+            ("rights.deny_ace", "Quite-New-1!"),
+            ("rights.reset_missing", "Quite-New-1!"),
+            ("policy.length", "Ab1!"),
+            ("policy.complexity", "onlysmallletters"),
+        ] {
+            let user = lab.add_user("why")?;
+            let broken =
+                if cause.starts_with("rights.") { Some(lab.break_(cause, Some(&user))?) } else { None };
+            let mut browser = keyback.browser()?;
+            let page = reset(&mut browser, &user.sam, &user.mail, password, &mut keyback.sink)?;
+            let id = job_of(&page)?;
+            let job = keyback.ended(&id)?;
+            assert_eq!(job["state"], "refused", "{samba:?} {cause}: {job}");
+            assert_eq!(job["cause"], cause, "{samba:?}: {job}");
+            assert_eq!(job["verdicts"][0]["cause"], cause);
+            assert_eq!(job["verdicts"][0]["state"], "confirmed");
+            assert_eq!(job["code"], job["verdicts"][0]["code"]);
+            assert!(page.words().contains(job["code"].as_str().unwrap_or("?")), "{}", page.words());
+            // What proves it stands beside the failure, and in the audit trail.
+            let proof = &job["failure"]["evidence"];
+            assert!(proof.as_array().is_some_and(|facts| !facts.is_empty()), "{job}");
+            let (_, trail) = keyback.json(&["audit", "list"])?;
+            let row = trail.as_array().and_then(|rows| rows.last()).context("no audit rows")?;
+            assert_eq!((&row["cause"], &row["failure"]["evidence"]), (&json!(cause), proof));
+            if let Some(broken) = broken {
+                broken.mend()?;
+            }
+            // Mended since, but the job says what was.
+            let (exit, then) = keyback.json(&["doctor", "--job", &id])?;
+            assert_eq!((exit, &then["verdicts"]), (1, &job["verdicts"]));
+            let (exit, now) = keyback.json(&["doctor", "--job", &id, "--again"])?;
+            let still: Vec<_> = now["verdicts"].as_array().into_iter().flatten().collect();
+            assert!(still.iter().all(|verdict| verdict["state"] != "confirmed"), "{now}");
+            // Which rule a password broke that is gone cannot be told any more.
+            assert_eq!(exit, if cause.starts_with("policy.") { 3 } else { 0 }, "{now}");
+        }
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ pub use seal::Sealer;
 
 use keyback_codes::{Cause, Explain};
 use keyback_core::audit::{Activity, AuditEvent};
+use keyback_core::diagnosis::Diagnosis;
 use keyback_core::job::{JobEvent, JobState, Operation};
 use keyback_core::message::{self, Body, Header, MessageError, Reply};
 use keyback_core::outcome::Outcome;
@@ -452,12 +453,13 @@ impl Jobs {
         let digest = keyback_core::message::digest(&message);
         let answer = engine.relay.request(message, engine.limits.lease).await;
         let again_at = self.now().plus(wait_after(attempt, engine.limits.retry));
-        let outcome = match answer {
+        let (outcome, diagnosis) = match answer {
             Ok(bytes) => match Reply::parse(&bytes, engine.sealer.agent(), job.id, &digest) {
-                Ok(reply) => reply.outcome,
+                Ok(reply) => (reply.outcome, reply.diagnosis),
                 // Not the agent's word: it says nothing about what was done.
                 Err(error) => {
-                    Outcome::Unknown(Failure::of(error.cause()).seen("reply", error.to_string(), "relay"))
+                    let failure = Failure::of(error.cause()).seen("reply", error.to_string(), "relay");
+                    (Outcome::Unknown(failure), None)
                 }
             },
             Err(RelayError::NotTaken) => {
@@ -467,9 +469,9 @@ impl Jobs {
                 engine.due.notify_one();
                 return Ok(());
             }
-            Err(RelayError::NoAnswer) => Outcome::Unknown(Failure::of(Cause::AgentHeartbeatStale)),
+            Err(RelayError::NoAnswer) => (Outcome::Unknown(Failure::of(Cause::AgentHeartbeatStale)), None),
         };
-        self.answered(job, attempt, outcome, again_at).await
+        self.answered(job, attempt, outcome, diagnosis.as_ref(), again_at).await
     }
 
     async fn answered(
@@ -477,11 +479,12 @@ impl Jobs {
         job: &Job,
         attempt: u32,
         outcome: Outcome,
+        diagnosis: Option<&Diagnosis>,
         again_at: Timestamp,
     ) -> Result<(), StoreError> {
         let event = JobEvent::Answered { outcome: outcome.clone(), again_at };
         let challenge_text;
-        let mut effects = Effects::default();
+        let mut effects = Effects { diagnosis, ..Effects::default() };
         match &outcome {
             Outcome::Done(done) => effects.done = Some(done),
             Outcome::CodeSent { challenge, person, .. } => {

@@ -3,6 +3,7 @@
 use crate::flow::parsed;
 use crate::{Store, StoreError};
 use keyback_core::audit::{Activity, AuditEvent};
+use keyback_core::diagnosis::Diagnosis;
 use keyback_core::job::{JobState, Kind, Operation};
 use keyback_core::{CorrelationId, Done, Failure, JobId, ObjectGuid, Person, Timestamp};
 use serde::Serialize;
@@ -92,6 +93,8 @@ pub struct Effects<'a> {
     pub failure: Option<(u32, &'a Failure)>,
     /// The domain controller's evidence of success.
     pub done: Option<&'a Done>,
+    /// What doctor read about a refusal.
+    pub diagnosis: Option<&'a Diagnosis>,
     /// The row that goes after.
     pub outcome: Option<&'a AuditEvent>,
     /// A code was mailed: to whom, under which challenge.
@@ -280,6 +283,16 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
         }
+        if let Some(diagnosis) = effects.diagnosis {
+            sqlx::query(
+                "INSERT INTO diagnosis (job_id, at, diagnosis) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            )
+            .bind(job.id.to_string())
+            .bind(now.as_micros())
+            .bind(json("diagnosis", diagnosis)?)
+            .execute(&mut *tx)
+            .await?;
+        }
         if let Some((challenge, person)) = effects.code_sent {
             sqlx::query(
                 "UPDATE flow SET challenge = $1, object_guid = $2, source_anchor = $3, mail_hint = $4 WHERE id = $5",
@@ -346,6 +359,17 @@ impl Store {
             })
         };
         rows.iter().map(attempt).collect()
+    }
+
+    /// What doctor read when the job was refused, and when that was.
+    pub async fn find_diagnosis(&self, id: JobId) -> Result<Option<(Timestamp, Diagnosis)>, StoreError> {
+        let row = sqlx::query("SELECT at, diagnosis FROM diagnosis WHERE job_id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&self.readers)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let diagnosis = from_json("diagnosis", row.try_get("diagnosis")?)?;
+        Ok(Some((Timestamp::from_micros(row.try_get("at")?), diagnosis)))
     }
 
     /// The jobs of one user action, the oldest first.

@@ -69,9 +69,13 @@ pub fn prove(
     let code_page = browser.submit(&ask.form()?.fill("user", user)?)?;
     ensure!(code_page.status == 200, "after the name: {} {}", code_page.status, code_page.words());
     let code = until("the mailed code", || mailbox.take_code(mail))?;
-    // The agent's reply may reach the store a moment after the mail left: ask again until the code can be right.
+    // While the agent checks, or cannot be reached, the page has no form and is looked at again.
     until("the next page", || {
-        let form = browser.open(&format!("/{operation}/code"))?.form()?;
+        let page = browser.open(&format!("/{operation}/code"))?;
+        if !page.path.ends_with("/code") {
+            return Ok(Some(page));
+        }
+        let Ok(form) = page.form() else { return Ok(None) };
         let page = browser.submit(&form.fill("code", &code)?)?;
         Ok((page.status == 200 && !page.path.ends_with("/code")).then_some(page))
     })

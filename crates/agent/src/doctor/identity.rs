@@ -214,8 +214,13 @@ fn addresses(view: &View<'_>, ground: &Ground, subject: &Subject, report: &mut R
         other.proxy_addresses.iter().any(|address| own.iter().any(|mine| same_address(mine, address)))
     };
     let same: Vec<&Holder> = subject.holders.iter().filter(shares).collect();
-    let terms: String = own.iter().map(|address| format!("(proxyAddresses={})", escaped(address))).collect();
-    let command = view.searches(ground, &format!("(|{terms})"), &["proxyAddresses"]);
+    let command = if own.is_empty() {
+        view.reads(ground, subject.user.dn.as_str(), &["proxyAddresses"])
+    } else {
+        let terms: String =
+            own.iter().map(|address| format!("(proxyAddresses={})", escaped(address))).collect();
+        view.searches(ground, &format!("(|{terms})"), &["proxyAddresses"])
+    };
     let facts = own.iter().map(|address| ("proxyAddresses".to_owned(), address.clone())).collect();
     let what = (id, Cause::TargetDuplicateProxyAddress, "addresses");
     others(ground, report, what, &same, facts, command);
@@ -236,7 +241,8 @@ fn names(view: &View<'_>, ground: &Ground, subject: &Subject, report: &mut Repor
     let id = "target.names";
     let user = &subject.user;
     let domain = ground.base.dns_domain();
-    let typed: Vec<&String> = user.user_principal_name.iter().chain(&user.mail).collect();
+    let mut typed: Vec<&String> = user.user_principal_name.iter().chain(&user.mail).collect();
+    typed.dedup_by(|one, other| one.eq_ignore_ascii_case(other));
     let is_typed = |name: &str| typed.iter().any(|own| own.eq_ignore_ascii_case(name));
     // The same search that a name from the portal goes through; an address that both have is named as such.
     let shares = |other: &&Holder| {

@@ -6,9 +6,12 @@
 use super::Observed;
 use super::finding::Finding;
 use keyback_codes::Cause;
-use keyback_core::ServerReply;
-use keyback_core::diagnosis::{State, Verdict};
+use keyback_core::diagnosis::{Diagnosis, State, Verdict};
+use keyback_core::{Failure, ServerReply};
 use std::collections::BTreeSet;
+
+/// So many facts are written beside a failure; the diagnosis has them all.
+const LONGEST_PROOF: usize = 8;
 
 /// The verdicts in order, and what is excluded.
 pub(super) fn decide(
@@ -243,6 +246,30 @@ fn explains(cause: Cause, observed: &Observed) -> bool {
         Symptom::Busy => cause == Cause::DcBusy,
         Symptom::Other => false,
     }
+}
+
+/// A failure with the cause that doctor has proved, where the answer that was seen leaves several open, and with what
+/// proves it.
+pub(crate) fn refine(mut failure: Failure, observed: Option<&Observed>, diagnosis: &Diagnosis) -> Failure {
+    let Some(verdict) = diagnosis.verdicts.first().filter(|verdict| verdict.state == State::Confirmed) else {
+        return failure;
+    };
+    let leaves_open =
+        observed.is_some_and(|observed| observed.cause.is_none() && explains(verdict.cause, observed));
+    if leaves_open || replaces(verdict.cause).contains(&failure.cause) {
+        failure.cause = verdict.cause;
+        failure.code = verdict.code;
+    }
+    if failure.cause == verdict.cause {
+        let facts = verdict.because.iter().filter_map(|id| diagnosis.observation(id));
+        let facts = facts.flat_map(|seen| &seen.facts).take(LONGEST_PROOF);
+        for fact in facts {
+            if !failure.evidence.contains(fact) {
+                failure.evidence.push(fact.clone());
+            }
+        }
+    }
+    failure
 }
 
 /// Whether the answer says that a rule about passwords was broken.

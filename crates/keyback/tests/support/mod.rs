@@ -131,11 +131,16 @@ impl Keyback {
 
     /// Starts one more process of keyback, its log appended to `keyback.log`.
     pub fn run(&mut self, arguments: &[&str]) -> Result<()> {
+        self.run_with(arguments, &[])
+    }
+
+    fn run_with(&mut self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.folder.join("keyback.log"))?;
         let child = Command::new(KEYBACK)
             .args(arguments)
             .args(["--config", &self.config().display().to_string()])
             .env("KEYBACK_LOG", "debug,sqlx=warn,hyper=info,h2=info")
+            .envs(variables.iter().copied())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
@@ -146,6 +151,16 @@ impl Keyback {
     /// Runs `serve` and waits until it is ready.
     pub fn serve(&mut self, more: &[&str]) -> Result<()> {
         self.run(&[&["serve"], more].concat())?;
+        self.wait_until_ready()
+    }
+
+    /// Runs `serve` with these environment variables and waits until it is ready.
+    pub fn serve_with(&mut self, variables: &[(&str, &str)]) -> Result<()> {
+        self.run_with(&["serve"], variables)?;
+        self.wait_until_ready()
+    }
+
+    fn wait_until_ready(&self) -> Result<()> {
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(20) {
             if self.browser()?.fetch("/readyz", &[]).is_ok_and(|page| page.status == 200) {
@@ -168,6 +183,21 @@ impl Keyback {
             child.wait()?;
         }
         Ok(())
+    }
+
+    /// The same for the process that was started last.
+    pub fn kill_newest(&mut self) -> Result<()> {
+        let mut child = self.processes.pop().context("no process runs")?;
+        child.kill()?;
+        Ok(child.wait().map(drop)?)
+    }
+
+    /// The same for the process that was started first.
+    pub fn kill_oldest(&mut self) -> Result<()> {
+        ensure!(!self.processes.is_empty(), "no process runs");
+        let mut child = self.processes.remove(0);
+        child.kill()?;
+        Ok(child.wait().map(drop)?)
     }
 
     /// Ends every process as a service manager would; how long that took.

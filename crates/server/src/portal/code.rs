@@ -165,7 +165,7 @@ pub(crate) async fn show(operation: Operation, portal: Shared, headers: HeaderMa
 pub(crate) async fn post(operation: Operation, portal: Shared, request: Request) -> Answered {
     let words = words::of(operation);
     let (parts, body) = request.into_parts();
-    let Some(holder) = portal.find_holder_of(operation, &parts.headers).await? else {
+    let Some(mut holder) = portal.find_holder_of(operation, &parts.headers).await? else {
         return Err(Problem::timed_out(words.ask_path));
     };
     let [token, typed] = form::read(&parts.headers, body, ["token", "code"]).await?;
@@ -184,6 +184,19 @@ pub(crate) async fn post(operation: Operation, portal: Shared, request: Request)
                 let wrong = Wrong::new("code", words::NOT_EIGHT_DIGITS);
                 return Ok(portal.code_page(operation, &holder, Stage::Open, Some(wrong)));
             };
+            // The mail may be here before the agent's word that it was sent; until then no code can be right.
+            let asked = jobs.iter().find(|job| job.activity == Activity::CodeRequested);
+            if let Some(asked) = asked.filter(|asked| asked.state.finished_at().is_none()) {
+                let asked = portal.jobs.wait(asked.id, WAIT).await?;
+                if asked.is_none_or(|asked| asked.state.finished_at().is_none()) {
+                    let stage = portal.stage(&holder.flow).await?;
+                    return Ok(portal.code_page(operation, &holder, stage, None));
+                }
+                holder.flow = portal
+                    .find_holder_of(operation, &parts.headers)
+                    .await?
+                    .map_or(holder.flow, |now| now.flow);
+            }
             let Source(source) = parts.extensions.get().cloned().unwrap_or_default();
             let id = portal.jobs.check_code(&holder.flow, code, source).await?;
             let job = portal.jobs.wait(id, WAIT).await?;

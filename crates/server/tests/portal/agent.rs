@@ -168,8 +168,13 @@ impl Relay for Agent {
             self.permits.acquire().await.unwrap().forget();
             let request = SignedRequest::parse(&request, &self.server).unwrap();
             let outcome = self.outcome(&self.open(&request));
-            let reply =
-                Reply { version: VERSION, job_id: request.header.job_id, request: request.digest, outcome };
+            let reply = Reply {
+                version: VERSION,
+                job_id: request.header.job_id,
+                request: request.digest,
+                outcome,
+                diagnosis: None,
+            };
             Ok(reply.sign(&self.signing))
         })
     }

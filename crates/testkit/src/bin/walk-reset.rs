@@ -1,4 +1,5 @@
-//! `walk-reset URL MAIL-URL USER MAIL-ADDRESS PASSWORD-FILE`: one reset through the pages, told step by step. For the demo.
+//! `walk-reset URL MAIL-URL USER MAIL-ADDRESS PASSWORD-FILE [CODE]`: one reset through the pages, told step by step, that
+//! succeeds or ends with CODE. For the demo.
 
 use anyhow::{Result, bail, ensure};
 use keyback_testkit::browser::Browser;
@@ -8,8 +9,11 @@ use std::time::Instant;
 #[expect(clippy::print_stdout, reason = "the demo shows what is done")]
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [url, mail_url, user, address, password_file] = arguments.as_slice() else {
-        bail!("usage: walk-reset URL MAIL-URL USER MAIL-ADDRESS PASSWORD-FILE");
+    let ([url, mail_url, user, address, password_file], code) = (match arguments.as_slice() {
+        [given @ .., code] if given.len() == 5 => (given, Some(code)),
+        given => (given, None),
+    }) else {
+        bail!("usage: walk-reset URL MAIL-URL USER MAIL-ADDRESS PASSWORD-FILE [CODE]");
     };
     let password = std::fs::read_to_string(password_file)?;
     let (mut browser, mut mailbox) = (Browser::new(url)?, SinkPage::new(mail_url)?);
@@ -24,6 +28,7 @@ fn main() -> Result<()> {
     let page = end_of(&mut browser, &job)?;
     println!("  types a new password twice; the job {job} ended after {} ms", started.elapsed().as_millis());
     println!("  reads: {}", page.words());
-    ensure!(page.words().contains("works now"), "that was no success");
+    let expected = code.map_or("works now", String::as_str);
+    ensure!(page.words().contains(expected), "that page should have said {expected}");
     Ok(())
 }
