@@ -28,8 +28,8 @@ pub use directory::Directory;
 pub use dn::{Dn, NotADn};
 pub use error::{DirectoryError, FindError, Step};
 pub use examine::{
-    Account, ConnectorAccount, Container, DcState, EVERYONE, Examination, Found, Ground, Holder, PAGES, Passed,
-    Subject, Tombstone, Visitor, Wanted,
+    Account, ConnectorAccount, Container, DcState, EVERYONE, Examination, Found, Ground, Holder, PAGES,
+    Passed, Subject, Tombstone, Visitor, Wanted,
 };
 pub use find::User;
 pub use policy::{AdInterval, Applies, Policy, Rule};

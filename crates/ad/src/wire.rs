@@ -397,8 +397,7 @@ mod tests {
             decode(&message).expect("it decodes").expect("it is whole").cookie
         };
         let control = |oid: &[u8], value: &[u8]| {
-            let part =
-                |tag, bytes: &[u8]| [&[tag, u8::try_from(bytes.len()).unwrap_or(0)], bytes].concat();
+            let part = |tag, bytes: &[u8]| [&[tag, u8::try_from(bytes.len()).unwrap_or(0)], bytes].concat();
             part(0xa0, &part(0x30, &[part(4, oid), part(4, value)].concat()))
         };
         let paged = b"1.2.840.113556.1.4.319";

@@ -76,6 +76,9 @@ pub enum Command {
     #[command(after_help = "\
 USER is a userPrincipalName, a sAMAccountName, DOMAIN\\name, a mail address, a DN or an objectGUID.\n\
 Without --dc the [agent] section of the configuration is used; with --dc no configuration is read.\n\
+With --all, --json is {checked, ready, not_ready, unknown, seconds, dc, causes: [{cause, state, code, count, summary, \
+examples, fixes}], users: [{dn, objectGUID, userPrincipalName, verdicts: [{cause, state, code, summary}]}]}; users holds \
+those with verdicts only.\n\
 Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage or configuration, 3 it could not look.")]
     Doctor(Box<DoctorOptions>),
     /// Say what a code means: AADSTS120008, 120008, 0x52D, 52e, 33004, a name, or a whole pasted error

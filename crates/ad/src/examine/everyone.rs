@@ -300,9 +300,8 @@ impl Pass<'_> {
                 entries.iter().filter(|entry| has_names(entry)).for_each(|entry| names.pass(&holder(entry)));
             }
             let sketches = self.sketch(entries);
-            let mut next = pin!(async {
-                if cookie.is_empty() { Ok(None) } else { page(cookie).await.map(Some) }
-            });
+            let mut next =
+                pin!(async { if cookie.is_empty() { Ok(None) } else { page(cookie).await.map(Some) } });
             // What this page lacks is asked for first: Samba answers one question of a connection after the other.
             let (lacking, early) = {
                 let mut lacking = pin!(self.read_lacking(&sketches));
@@ -339,8 +338,7 @@ impl Pass<'_> {
                 sketches.push(Sketch::unreadable(dn, attr::OBJECT_GUID));
                 continue;
             };
-            let found =
-                self.session.subject(&entry, &glimpse, ground, Vec::new(), Vec::new(), None);
+            let found = self.session.subject(&entry, &glimpse, ground, Vec::new(), Vec::new(), None);
             let mut found = match found {
                 Ok(Found::Nobody { .. } | Found::Several(_)) | Err(_) => {
                     sketches.push(Sketch::unreadable(glimpse.holder.dn, attr::OBJECT_CLASS));
@@ -354,14 +352,17 @@ impl Pass<'_> {
                     self.cache.is_open(place, subject.class, token, ground.server)
                 });
                 let locked = subject.account.lockout_time.is_some_and(|since| !since.is_zero());
-                doubtful =
-                    !open || locked || subject.account.control.is_none() || !self.membership.complete;
+                doubtful = !open || locked || subject.account.control.is_none() || !self.membership.complete;
                 let domain = subject.user.sid.domain();
                 let primary = domain.zip(subject.user.primary_group_id).map(|(sid, rid)| sid.with_rid(rid));
                 subject.user.token_groups = Some(self.membership.of(subject.user.guid, primary));
             }
             let above = glimpse.dn.parent().map(|parent| parent.as_str().to_owned());
-            sketches.push(Sketch { draft: Draft { found, descriptor, above }, glimpse: Some(glimpse), doubtful });
+            sketches.push(Sketch {
+                draft: Draft { found, descriptor, above },
+                glimpse: Some(glimpse),
+                doubtful,
+            });
         }
         sketches
     }
@@ -386,7 +387,8 @@ impl Pass<'_> {
             let mut containers = HashMap::new();
             for batch in unknown.chunks(CONTAINERS) {
                 let read = self.session.read_containers(self.root, batch).await?;
-                containers.extend(read.into_iter().map(|container| (container.dn.as_str().to_owned(), container)));
+                containers
+                    .extend(read.into_iter().map(|container| (container.dn.as_str().to_owned(), container)));
             }
             Ok::<_, DirectoryError>(containers)
         };
@@ -433,8 +435,7 @@ impl Pass<'_> {
                 }
                 (Some(None), _, _) => continue, // deleted between two questions
                 (Some(Some(entry)), Some(glimpse), Some(ground)) => {
-                    let found =
-                        self.session.subject(&entry, glimpse, ground, Vec::new(), Vec::new(), policy);
+                    let found = self.session.subject(&entry, glimpse, ground, Vec::new(), Vec::new(), policy);
                     draft.found = found.unwrap_or_else(|_| Found::Unreadable {
                         dn: glimpse.holder.dn.clone(),
                         attribute: attr::OBJECT_CLASS,
@@ -476,8 +477,8 @@ impl Pass<'_> {
                 let answer = self.session.page(base, &GLIMPSE, self.page, cookie, any).await?;
                 for entry in answer.entries.iter().filter(|entry| has_names(entry)) {
                     let holder = holder(entry);
-                    let in_scope = Dn::parse(&holder.dn)
-                        .is_ok_and(|dn| places.iter().any(|place| dn.is_under(place)));
+                    let in_scope =
+                        Dn::parse(&holder.dn).is_ok_and(|dn| places.iter().any(|place| dn.is_under(place)));
                     for name in Name::all_of(&holder, &domain) {
                         let Some(name) = asked.get(&name) else { continue };
                         let (some, wanted) = holders.entry(name).or_default();
@@ -584,9 +585,13 @@ mod tests {
     #[test]
     fn nobody_is_looked_for_twice_or_outside_of_the_base() {
         let base = dn("DC=ad,DC=example");
-        let [staff, sales, service, foreign] =
-            ["OU=Staff,DC=ad,DC=example", "ou=sales,ou=staff,dc=ad,dc=example", "OU=Service,DC=ad,DC=example", "OU=Staff,DC=b"]
-                .map(dn);
+        let [staff, sales, service, foreign] = [
+            "OU=Staff,DC=ad,DC=example",
+            "ou=sales,ou=staff,dc=ad,dc=example",
+            "OU=Service,DC=ad,DC=example",
+            "OU=Staff,DC=b",
+        ]
+        .map(dn);
         let of = |scope: &[&Dn]| {
             let scope: Vec<Dn> = scope.iter().map(|dn| (*dn).clone()).collect();
             places(&base, Some(&scope))

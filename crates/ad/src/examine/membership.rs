@@ -68,7 +68,8 @@ impl Session<'_> {
         let mut wave = self.read_objects(root, &by_sid).await?;
         for rid in EVERYWHERE {
             let asked = wanted.iter().any(|sid| sid.rid() == Some(rid));
-            complete &= !asked || wave.iter().any(|entry| sid_of(entry).and_then(|sid| sid.rid()) == Some(rid));
+            complete &=
+                !asked || wave.iter().any(|entry| sid_of(entry).and_then(|sid| sid.rid()) == Some(rid));
         }
         let roots: Vec<(ObjectGuid, Sid)> =
             wave.iter().filter_map(|entry| Some((guid_of(entry)?, sid_of(entry)?))).collect();
@@ -139,7 +140,8 @@ impl Session<'_> {
 
 /// The values of a piece, and where it ends; no end for the last one.
 fn piece(entry: &Entry) -> Option<(Vec<String>, Option<u64>)> {
-    let (name, _) = entry.attributes.iter().find(|(name, _)| name.to_ascii_lowercase().starts_with("member;"))?;
+    let (name, _) =
+        entry.attributes.iter().find(|(name, _)| name.to_ascii_lowercase().starts_with("member;"))?;
     let (_, end) = name.rsplit_once('-')?;
     Some((entry.texts(name), end.parse().ok()))
 }
@@ -221,7 +223,8 @@ mod tests {
             let members = members.iter().copied().map(guid).collect();
             (guid(number), Group { guid: guid(number), sid: Some(sid(u32::from(number))), members })
         };
-        let groups = HashMap::from([group(1, &[2, 50]), group(2, &[3, 51]), group(3, &[1, 52]), group(9, &[3])]);
+        let groups =
+            HashMap::from([group(1, &[2, 50]), group(2, &[3, 51]), group(3, &[1, 52]), group(9, &[3])]);
         let membership = spread(&groups, &[(guid(1), sid(1)), (guid(9), sid(9))], true);
         for user in [50, 51, 52] {
             assert_eq!(membership.of(guid(user), None), [sid(1), sid(9)], "{user}");

@@ -2,8 +2,8 @@
 
 use super::ground::{DESCRIPTOR, Ground, Root, descriptor};
 use super::session::{Session, descriptors, show_deleted};
-use crate::connection::{base_search, search};
 use super::shared::Name;
+use crate::connection::{base_search, search};
 use crate::descriptor::SecurityDescriptor;
 use crate::directory::Dc;
 use crate::dn::Dn;

@@ -84,7 +84,12 @@ async fn agree(lab: &Lab, connector: &str, setting: &Setting, base: &str) -> Res
         }
     }
     ensure!(failed.is_empty(), "{connector}: {} of {}\n{}", failed.len(), people.len(), failed.join("\n"));
-    ensure!(listener.told as usize <= people.len() && people.len() > 60, "{} {}", listener.told, people.len());
+    ensure!(
+        listener.told as usize <= people.len() && people.len() > 60,
+        "{} {}",
+        listener.told,
+        people.len()
+    );
     ensure!(connector != "svc-keyback" || healthy > 20, "only {healthy} are healthy");
     Ok(())
 }
@@ -132,7 +137,8 @@ async fn an_ou_that_is_not_there_is_an_error_and_not_an_empty_scope() -> Result<
     let nowhere = keyback_ad::Dn::parse(&format!("OU=Nowhere,{}", lab.base_dn()))?;
     let setting = Setting { scope: Some(vec![nowhere]), ..Setting::default() };
     let (listener, census) = everyone(&lab, "svc-keyback", &setting).await?;
-    let refused = matches!(&census.passed.error, Some(DirectoryError::Refused { reply, .. }) if reply.result == 32);
+    let refused =
+        matches!(&census.passed.error, Some(DirectoryError::Refused { reply, .. }) if reply.result == 32);
     ensure!(refused && listener.told == 0 && listener.names > 0, "{:?}", census.passed.error);
     Ok(())
 }
