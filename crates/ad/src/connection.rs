@@ -316,6 +316,7 @@ struct Outgoing {
 struct Waiting {
     reply: oneshot::Sender<Result<Answer, Broken>>,
     entries: Vec<Entry>,
+    references: usize,
     bytes: usize,
 }
 
@@ -350,7 +351,7 @@ async fn serve(
                     break How::Closed("no longer needed".to_owned());
                 }
                 Some(Outgoing { id, bytes, reply }) => {
-                    waiting.insert(id, Waiting { reply, entries: Vec::new(), bytes: 0 });
+                    waiting.insert(id, Waiting { reply, entries: Vec::new(), references: 0, bytes: 0 });
                     let stream = answers.get_mut();
                     let written = async { stream.write_all(&bytes).await?; stream.flush().await };
                     tokio::select! {
@@ -393,9 +394,10 @@ fn deliver(waiting: &mut HashMap<i32, Waiting>, message: wire::Message, limits: 
             return Ok(());
         }
         Body::Entry(entry) => asked.entries.push(entry),
-        Body::Reference => {}
+        Body::Reference => asked.references += 1,
     }
-    let over = asked.entries.len() > limits.entries || asked.bytes > limits.message_bytes * ANSWER_MESSAGES;
+    let items = asked.entries.len() + asked.references;
+    let over = items > limits.entries || asked.bytes > limits.message_bytes * ANSWER_MESSAGES;
     waiting.insert(id, asked);
     if over { Err(How::Protocol("the answer is longer than the limit".to_owned())) } else { Ok(()) }
 }

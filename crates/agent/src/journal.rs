@@ -387,6 +387,7 @@ mod tests {
         Ok(())
     }
 
+    /// Fault: a crash cuts the journal's last line short => dropped; damage elsewhere stops the agent
     #[tokio::test]
     async fn a_line_cut_short_by_a_crash_is_dropped_and_damage_elsewhere_is_refused() -> Tested {
         let folder = tempfile::tempdir()?;

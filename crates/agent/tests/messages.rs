@@ -122,6 +122,7 @@ fn cause(outcome: &Outcome) -> Option<Cause> {
     }
 }
 
+/// Fault: a message is delivered a hundred times => one change
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_repeated_a_hundred_times_changes_the_password_once() -> Result<()> {
     for samba in Samba::ALL {
@@ -155,6 +156,7 @@ fn header_challenge(body: &Body) -> ChallengeId {
     }
 }
 
+/// Fault: the server is taken over and asks with its own good keys => nothing is written without a proof of that very user
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_with_good_keys_gets_nothing_written_without_a_proof_of_that_very_user() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
@@ -180,6 +182,7 @@ async fn a_server_with_good_keys_gets_nothing_written_without_a_proof_of_that_ve
     Ok(())
 }
 
+/// Fault: codes are guessed => five tries end the challenge
 #[tokio::test(flavor = "multi_thread")]
 async fn five_wrong_codes_end_a_challenge_and_the_right_one_comes_too_late() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
@@ -204,6 +207,7 @@ async fn five_wrong_codes_end_a_challenge_and_the_right_one_comes_too_late() -> 
     Ok(())
 }
 
+/// Fault: messages are forged, altered or too old => refused, the refusal bound to those very bytes
 #[tokio::test(flavor = "multi_thread")]
 async fn forged_altered_and_stale_messages_are_refused() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;

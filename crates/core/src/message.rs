@@ -466,6 +466,7 @@ mod tests {
         assert_eq!(new.expose(), "Grüße 1!");
     }
 
+    /// Fault: each byte of a message is altered => the signature does not hold
     #[test]
     fn every_flipped_byte_is_noticed() {
         let message = sealed("secret");

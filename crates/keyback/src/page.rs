@@ -72,10 +72,17 @@ impl Page {
         self.line(&format!("\n{QUIET}{}{QUIET:#}\n", "─".repeat(self.width)));
     }
 
+    /// At spaces only: a name, a SID or a time that is cut at a hyphen reads as another one.
+    fn wrapped(&self) -> textwrap::Options<'static> {
+        textwrap::Options::new(self.width)
+            .word_separator(textwrap::WordSeparator::AsciiSpace)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
+    }
+
     /// Wrapped, the first line behind `first`, the others below its text.
     pub fn paragraph(&mut self, first: &str, text: &str) {
         let rest = " ".repeat(first.chars().count());
-        let options = textwrap::Options::new(self.width).initial_indent(first).subsequent_indent(&rest);
+        let options = self.wrapped().initial_indent(first).subsequent_indent(&rest);
         for line in textwrap::wrap(text, options) {
             self.line(&line);
         }
@@ -83,7 +90,7 @@ impl Page {
 
     /// A paragraph that steps back.
     pub fn quiet(&mut self, first: &str, text: &str) {
-        let options = textwrap::Options::new(self.width).initial_indent(first).subsequent_indent(first);
+        let options = self.wrapped().initial_indent(first).subsequent_indent(first);
         for line in textwrap::wrap(text, options) {
             self.line(&format!("{QUIET}{line}{QUIET:#}"));
         }

@@ -44,6 +44,7 @@ fn a_good_set_up_is_healthy_on_both_versions() -> Result<()> {
     Ok(())
 }
 
+/// Fault: a certificate is missing, expired, untrusted or wrongly named => each its own cause
 #[test]
 fn each_fault_of_a_certificate_has_its_own_cause() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;

@@ -140,6 +140,8 @@ pub struct Breakage {
     pub hits: Option<Hits>,
     /// True where Samba 4.17 accepts the reset all the same.
     pub only_4_24: bool,
+    /// What is done, or why the lab cannot.
+    pub what: String,
 }
 
 /// A breakage in force; mended when it goes.
@@ -460,19 +462,6 @@ impl Lab {
         Ok(())
     }
 
-    /// What `lab/break` can make on this version: the cause, with its variant.
-    pub fn breakable(&self) -> Result<Vec<String>> {
-        let (good, out, err) = run(Command::new(project().join("lab/break")).arg("--list"), "")?;
-        ensure!(good, "lab/break --list: {err}");
-        let fits = |shows: &str| shows == "both" || shows == self.env("AD_SAMBA");
-        let rows = out.lines().filter_map(|line| {
-            let mut words = line.split_whitespace();
-            let (cause, _, shows) = (words.next()?, words.next()?, words.next()?);
-            fits(shows).then(|| cause.to_owned())
-        });
-        Ok(rows.collect())
-    }
-
     /// Puts more objects into it, in the language of `lab/seed`.
     pub fn seed(&self, statements: &str) -> Result<()> {
         let file = tempfile::NamedTempFile::new()?;
@@ -518,7 +507,8 @@ impl Lab {
                 "domain" => Some(Hits::Domain),
                 _ => None,
             };
-            Some(Breakage { cause, hits, only_4_24: shows_on == "4.24" })
+            let what = words.collect::<Vec<_>>().join(" ");
+            Some(Breakage { cause, hits, only_4_24: shows_on == "4.24", what })
         };
         out.lines().map(|line| row(line).with_context(|| format!("lab/break --list: {line}"))).collect()
     }

@@ -2,6 +2,8 @@
 //! JavaScript, and faults.
 
 pub mod browser;
+pub mod dump;
+pub mod hostile;
 pub mod lab;
 pub mod mail;
 pub mod proxy;

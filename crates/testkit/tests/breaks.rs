@@ -5,61 +5,13 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use keyback_codes::Cause;
+use keyback_testkit::dump::{Dump, differences};
 use keyback_testkit::lab::{Account, Broken, Hits, Lab, Rejected, SEEDED_PASSWORD, Samba, TestUser};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 const NEW_PASSWORD: &str = "Another-Pass-0042!";
-/// What no directory forgets, what counts up, and what a sign-in writes.
-const PASSES: [&str; 9] = [
-    "uSNChanged",
-    "whenChanged",
-    "rIDNextRID",
-    "rIDAvailablePool",
-    "rIDPreviousAllocationPool",
-    "dSCorePropagationData",
-    "logonCount",
-    "lastLogon",
-    "lastLogonTimestamp",
-];
-
-type Directory = BTreeMap<String, BTreeSet<String>>;
-
-/// The domain, object by object: attribute lines of the LDIF.
-fn directory(lab: &Lab) -> Result<Directory> {
-    let admin = lab.administrator();
-    let mut command = Command::new("ldapsearch");
-    command.env("LDAPTLS_CACERT", lab.ca_file()).args(["-LLL", "-x", "-H", lab.env("AD_LDAPS")]);
-    command.args(["-o", "ldif-wrap=no", "-D", admin.name, "-w", admin.password, "-b", lab.base_dn()]);
-    // descriptor without SACL; deleted objects too
-    command.args(["-E", "!1.2.840.113556.1.4.801=::MAMCAQc=", "-E", "!1.2.840.113556.1.4.417"]);
-    let output = command.args(["(objectClass=*)", "*", "nTSecurityDescriptor"]).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout)?;
-    let objects = text.split("\n\n").filter(|object| object.trim_start().starts_with("dn:"));
-    Ok(objects
-        .map(|object| {
-            let mut lines = object.trim_start().lines().map(str::to_owned);
-            let dn = lines.next().unwrap_or_default();
-            let passes = |line: &str| PASSES.iter().any(|name| line.starts_with(&format!("{name}:")));
-            (dn, lines.filter(|line| !passes(line)).collect())
-        })
-        .collect())
-}
-
-fn differences(before: &Directory, after: &Directory) -> Vec<String> {
-    let none = BTreeSet::new();
-    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let mut found = Vec::new();
-    for name in names {
-        let (old, new) = (before.get(name).unwrap_or(&none), after.get(name).unwrap_or(&none));
-        found.extend(old.difference(new).map(|line| format!("{name}\n - {line}")));
-        found.extend(new.difference(old).map(|line| format!("{name}\n + {line}")));
-    }
-    found
-}
-
 /// What the connector's three writes answer.
 struct Answers<'a> {
     lab: &'a Lab,
@@ -320,7 +272,7 @@ fn make_each(samba: Samba, wanted: Hits) -> Result<()> {
         let cause = breakage.cause.as_str();
         let user = lab.add_user("break")?;
         let answers = Answers { lab: &lab, user: &user, samba };
-        let (before, clock_before) = (directory(&lab)?, clock(&lab)?);
+        let (before, clock_before) = (Dump::of(&lab)?, clock(&lab)?);
         let one_user = wanted == Hits::User || cause.starts_with("rights.") || cause.starts_with("policy.");
         let broken = lab.break_(cause, one_user.then_some(&user))?;
         // what shows the cause also writes, where that is allowed; so the bytes are compared in a second round
@@ -335,12 +287,12 @@ fn make_each(samba: Samba, wanted: Hits) -> Result<()> {
         ensure!(lab.kinit(&user.sam, "Mended-Pass-0043!")?, "{cause} mended on {samba:?}: no ticket");
 
         let untouched = lab.add_user("break")?;
-        let before_second = directory(&lab)?;
-        ensure!(before.len() + 1 == before_second.len(), "{cause} on {samba:?} leaves an object");
+        let before_second = Dump::of(&lab)?;
+        ensure!(before.objects() + 1 == before_second.objects(), "{cause} on {samba:?} leaves an object");
         let broken = lab.break_(cause, one_user.then_some(&untouched))?;
         drop(lab.break_(cause, one_user.then_some(&untouched))); // breaking twice is one breakage
         broken.mend()?;
-        let differ = differences(&before_second, &directory(&lab)?);
+        let differ = differences(&before_second, &Dump::of(&lab)?);
         ensure!(differ.is_empty(), "{cause} on {samba:?}: {}", differ.join("\n"));
     }
     Ok(())
@@ -370,7 +322,7 @@ fn each_cause_of_a_domain_shows_on_samba_4_17_and_is_mended_to_the_byte() -> Res
 fn faults_of_one_user_may_be_mended_in_any_order() -> Result<()> {
     let lab = Lab::private(Samba::V4_24, &[])?;
     let (user, other) = (lab.add_user("break")?, lab.add_user("break")?);
-    let before = directory(&lab)?;
+    let before = Dump::of(&lab)?;
     let answers = Answers { lab: &lab, user: &user, samba: Samba::V4_24 };
     let reset = lab.break_("rights.reset_missing", Some(&user))?;
     let lockout = lab.break_("rights.unlock_attribute_missing", Some(&user))?;
@@ -391,7 +343,7 @@ fn faults_of_one_user_may_be_mended_in_any_order() -> Result<()> {
     lockout.mend()?;
     drop((complexity, others));
     let ours = |line: &String| !line.contains(&user.sam); // its pwdLastSet was written to on purpose
-    let differ: Vec<_> = differences(&before, &directory(&lab)?).into_iter().filter(ours).collect();
+    let differ: Vec<_> = differences(&before, &Dump::of(&lab)?).into_iter().filter(ours).collect();
     ensure!(differ.is_empty(), "{}", differ.join("\n"));
     answers.accepts("Short-Pass9!")
 }

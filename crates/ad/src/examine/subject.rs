@@ -11,9 +11,9 @@ use crate::error::{DirectoryError, FindError, Step};
 use crate::find::{self, Form, User, attr, by_guid, equals, form_of, people};
 use crate::guid::{self, Guid};
 use crate::policy::{self, Applies, Policy};
-use crate::time::FileTime;
+use crate::time::{FileTime, decode_generalized_time};
 use crate::wire::{Entry, Match};
-use keyback_core::{ObjectGuid, UserName};
+use keyback_core::{ObjectGuid, Timestamp, UserName};
 use ldap3_proto::proto::{LdapFilter, LdapSearchScope, LdapSubstringFilter};
 
 /// At most so many addresses are looked for elsewhere.
@@ -104,8 +104,8 @@ pub struct Tombstone {
     pub sam_account_name: Option<String>,
     /// lastKnownParent.
     pub last_known_parent: Option<String>,
-    /// whenChanged, as the directory writes it.
-    pub when_changed: Option<String>,
+    /// whenChanged: it was deleted then or before.
+    pub when_changed: Option<Timestamp>,
 }
 
 /// One user with everything that decides about a reset.
@@ -385,7 +385,7 @@ impl Session<'_> {
                 dn: crate::reply::clean(entry.dn.as_bytes()),
                 sam_account_name: text(entry, attr::SAM_ACCOUNT_NAME),
                 last_known_parent: text(entry, "lastKnownParent"),
-                when_changed: text(entry, "whenChanged"),
+                when_changed: entry.text("whenChanged").and_then(decode_generalized_time),
             })
             .collect())
     }

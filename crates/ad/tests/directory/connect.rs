@@ -82,7 +82,7 @@ on_both! {
 
     async fn a_certificate_of_another_ca_is_refused(lab) {
         let mut config = config(&lab, vec![address(&lab)?])?;
-        config.ca_pem = crate::hostile::Authority::new()?.pem().into_bytes();
+        config.ca_pem = keyback_testkit::hostile::Authority::new()?.pem().as_bytes().to_vec();
         let failure = failure(&Directory::new(config)?).await?;
         assert_eq!(failure.cause, Cause::DcTlsUntrusted, "{failure:?}");
         assert!(seen(&failure, "certificate.issuer").is_some(), "{failure:?}");
@@ -132,6 +132,7 @@ on_both! {
     }
 }
 
+/// Fault: a DC's name or port leads nowhere => named
 #[tokio::test]
 async fn names_and_ports_that_lead_nowhere_are_named() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
@@ -158,6 +159,7 @@ async fn when_none_serves_every_error_is_evidence_and_the_telling_one_is_the_cau
     Ok(())
 }
 
+/// Fault: every DC hangs => waiting ends within its limits
 #[tokio::test]
 async fn waiting_ends_when_every_domain_controller_hangs() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
@@ -173,6 +175,7 @@ async fn waiting_ends_when_every_domain_controller_hangs() -> Result<()> {
     Ok(())
 }
 
+/// Fault: a port that speaks no TLS => named, nothing sent
 #[tokio::test]
 async fn ports_that_speak_no_tls_are_named() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
@@ -213,6 +216,7 @@ fn a_list_without_or_with_the_same_domain_controller_twice_is_refused() -> Resul
     Ok(())
 }
 
+/// Fault: a DC never answers a modify => after its limit the outcome is open, not failed
 #[tokio::test]
 async fn a_write_waits_no_longer_than_its_limit_and_leaves_the_outcome_open() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;

@@ -5,81 +5,20 @@ use crate::support::*;
 use anyhow::{Context, Result, bail};
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, DirectoryError, FindError, Limits, Step};
 use keyback_codes::{Cause, Explain};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use keyback_testkit::hostile::{Authority, HOST, entry as object, message, nested, result, serve, tlv};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
-const HOST: &str = "dc.hostile.example";
-
-/// A CA for one test.
-pub struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    pub fn new() -> Result<Self> {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "A test's own CA");
-        let key = KeyPair::generate()?;
-        let pem = params.self_signed(&key)?.pem();
-        Ok(Self { pem, issuer: Issuer::new(params, key) })
-    }
-
-    pub fn pem(&self) -> String {
-        self.pem.clone()
-    }
-
-    fn acceptor(&self, expired: bool) -> Result<TlsAcceptor> {
-        let mut params = CertificateParams::new(vec![HOST.to_owned()])?;
-        if expired {
-            (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 2, 2));
-        }
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        let key =
-            rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)?;
-        Ok(TlsAcceptor::from(Arc::new(config)))
-    }
-}
-
-fn length(content: usize) -> Vec<u8> {
-    let mut octets = vec![0x84];
-    octets.extend(u32::try_from(content).unwrap_or(u32::MAX).to_be_bytes());
-    octets
-}
-
-fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-    [&[tag], length(content.len()).as_slice(), content].concat()
-}
-
-/// An LDAPMessage.
-fn message(id: u8, op: &[u8]) -> Vec<u8> {
-    tlv(0x30, &[&[2, 1, id], op].concat())
-}
-
-fn result(op: u8, code: u8) -> Vec<u8> {
-    tlv(op, &[10, 1, code, 4, 0, 4, 0])
-}
-
 fn bind_succeeds() -> Vec<u8> {
-    message(1, &result(0x61, 0))
+    message(&[1], &result(0x61, 0, ""))
 }
 
 fn entry() -> Vec<u8> {
-    message(2, &tlv(0x64, &[tlv(4, b"DC=x"), tlv(0x30, &[])].concat()))
+    message(&[2], &object(b"DC=x", &[]))
 }
 
 /// Serves every connection with `evil`, after the bind request was read.
@@ -88,27 +27,21 @@ async fn directory_at<F: Future<Output = ()> + Send>(
     expired: bool,
     evil: impl Fn(TlsStream<TcpStream>) -> F + Send + Clone + 'static,
 ) -> Result<Directory> {
-    let acceptor = authority.acceptor(expired)?;
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, evil) = (acceptor.clone(), evil.clone());
-            tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                if stream.read(&mut [0; 4096]).await.is_ok() {
-                    evil(stream).await;
-                }
-            });
+    let talk = move |mut stream: TlsStream<TcpStream>| {
+        let evil = evil.clone();
+        async move {
+            if stream.read(&mut [0; 4096]).await.is_ok() {
+                evil(stream).await;
+            }
         }
-    });
-    directory_for(authority, address)
+    };
+    directory_for(authority, serve(authority.acceptor(expired)?, talk).await?)
 }
 
 fn directory_for(authority: &Authority, address: SocketAddr) -> Result<Directory> {
     Ok(Directory::new(DirectoryConfig {
         dcs: vec![format!("ldaps://{HOST}:{}", address.port()).parse::<DcAddress>()?.at(address.ip())],
-        ca_pem: authority.pem().into_bytes(),
+        ca_pem: authority.pem().as_bytes().to_vec(),
         connector: Connector::new("svc".to_owned(), Zeroizing::new("a connector's password".to_owned()))?,
         base: None,
         limits: Limits { bind: Duration::from_secs(2), read: Duration::from_secs(2), ..Limits::default() },
@@ -146,22 +79,23 @@ async fn answers(bytes: Vec<u8>) -> Result<DirectoryError> {
     fails(&directory_at(&authority, false, evil).await?).await
 }
 
+/// Fault: a server sends what is no LDAP => a protocol error, no panic
 #[tokio::test]
 async fn what_is_no_ldap_is_a_protocol_error() -> Result<()> {
-    let nested = (0..5_000).fold(Vec::new(), |inner: Vec<u8>, _| tlv(0x30, &inner));
     for (what, bytes) in [
         ("another protocol", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
         ("zeros", vec![0; 100_000]),
         ("a message without end", vec![0x30, 0x80, 2, 1, 1]),
         ("4 GiB announced", vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 2, 1, 1]),
         ("2^64 bytes announced", vec![0x30, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
-        ("deep nesting", nested),
+        ("deep nesting", nested(100_000)),
+        ("deep nesting in an answer", message(&[1], &nested(100_000))),
         ("an empty message", tlv(0x30, &[])),
-        ("no message id", tlv(0x30, &result(0x61, 0))),
-        ("an operation that is none", message(1, &tlv(0x7e, &[]))),
-        ("a request", message(1, &tlv(0x63, &[]))),
-        ("a result without code", message(1, &tlv(0x61, &[]))),
-        ("an answer to nobody", message(77, &result(0x61, 0))),
+        ("no message id", tlv(0x30, &result(0x61, 0, ""))),
+        ("an operation that is none", message(&[1], &tlv(0x7e, &[]))),
+        ("a request", message(&[1], &tlv(0x63, &[]))),
+        ("a result without code", message(&[1], &tlv(0x61, &[]))),
+        ("an answer to nobody", message(&[77], &result(0x61, 0, ""))),
     ] {
         let error = answers(bytes).await.with_context(|| what.to_owned())?;
         assert!(matches!(error, DirectoryError::Protocol { step: Step::Bind, .. }), "{what}: {error:?}");
@@ -172,8 +106,7 @@ async fn what_is_no_ldap_is_a_protocol_error() -> Result<()> {
 
 #[tokio::test]
 async fn a_farewell_is_reported_in_the_server_s_words() -> Result<()> {
-    let words = tlv(0x78, &[&[10, 1, 52, 4, 0][..], &tlv(4, b"shutting down\n\0")].concat());
-    let error = answers(message(0, &words)).await?;
+    let error = answers(message(&[0], &result(0x78, 52, "shutting down\n\0"))).await?;
     assert!(
         matches!(&error, DirectoryError::Closed { reason, .. } if reason.ends_with("shutting down")),
         "{error:?}"
@@ -181,6 +114,7 @@ async fn a_farewell_is_reported_in_the_server_s_words() -> Result<()> {
     Ok(())
 }
 
+/// Fault: a server says nothing after the TLS handshake => cut off at the limit of the bind
 #[tokio::test]
 async fn a_server_that_says_nothing_after_the_handshake_runs_out_of_time() -> Result<()> {
     let error = answers(Vec::new()).await?;
@@ -188,6 +122,7 @@ async fn a_server_that_says_nothing_after_the_handshake_runs_out_of_time() -> Re
     Ok(())
 }
 
+/// Fault: a DC drips one byte at a time => cut off at the limit of the operation
 #[tokio::test]
 async fn a_server_that_sends_byte_by_byte_runs_out_of_time() -> Result<()> {
     let authority = Authority::new()?;
@@ -205,6 +140,7 @@ async fn a_server_that_sends_byte_by_byte_runs_out_of_time() -> Result<()> {
     Ok(())
 }
 
+/// Fault: a DC never stops sending => cut off at the limits on size and count
 #[tokio::test]
 async fn a_server_that_never_stops_sending_is_cut_off() -> Result<()> {
     let before = peak_memory()?;
@@ -227,13 +163,14 @@ async fn a_server_that_never_stops_sending_is_cut_off() -> Result<()> {
 async fn a_message_just_under_the_limit_does_not_cost_a_multiple_without_bound() -> Result<()> {
     let before = peak_memory()?;
     let hollow = [5, 0].repeat(500_000); // half a million empty values
-    let error = answers(message(1, &tlv(0x61, &hollow))).await?;
+    let error = answers(message(&[1], &tlv(0x61, &hollow))).await?;
     assert!(matches!(error, DirectoryError::Protocol { .. }), "{error:?}");
     let grown = peak_memory()? - before;
     assert!(grown < 150_000, "{grown} KiB more at the peak");
     Ok(())
 }
 
+/// Fault: a server says success to everything => not believed
 #[tokio::test]
 async fn success_without_a_domain_behind_it_is_not_believed() -> Result<()> {
     let authority = Authority::new()?;
@@ -241,7 +178,7 @@ async fn success_without_a_domain_behind_it_is_not_believed() -> Result<()> {
         let _ = stream.write_all(&bind_succeeds()).await;
         let _ = stream.flush().await;
         let _ = stream.read(&mut [0; 4096]).await;
-        let _ = stream.write_all(&[entry(), message(2, &result(0x65, 0))].concat()).await;
+        let _ = stream.write_all(&[entry(), message(&[2], &result(0x65, 0, ""))].concat()).await;
         let _ = stream.flush().await;
         let _ = stream.read_to_end(&mut Vec::new()).await;
     };
@@ -250,6 +187,7 @@ async fn success_without_a_domain_behind_it_is_not_believed() -> Result<()> {
     Ok(())
 }
 
+/// Fault: the DC's certificate has expired => refused, with its dates
 #[tokio::test]
 async fn an_expired_certificate_is_refused_and_its_dates_are_shown() -> Result<()> {
     let authority = Authority::new()?;
@@ -260,15 +198,17 @@ async fn an_expired_certificate_is_refused_and_its_dates_are_shown() -> Result<(
     Ok(())
 }
 
+/// Fault: a hostile DC repeats the connector's password in its answer => withheld from every record
 #[tokio::test]
 async fn an_answer_that_repeats_the_connector_s_password_is_withheld() -> Result<()> {
-    let echo = tlv(0x61, &[&[10, 1, 49, 4, 0][..], &tlv(4, b"no: a connector's password")].concat());
-    let error = answers(message(1, &echo)).await?;
+    let echo = result(0x61, 49, "no: a connector's password");
+    let error = answers(message(&[1], &echo)).await?;
     assert!(matches!(error, DirectoryError::BindRefused { .. }), "{error:?}");
     assert!(!format!("{error:?} {:?}", error.failure()).contains("a connector's password"));
     Ok(())
 }
 
+/// Fault: garbage instead of a TLS handshake => named
 #[tokio::test]
 async fn garbage_instead_of_a_handshake_is_named() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -115,6 +115,7 @@ on_both! {
     }
 }
 
+/// Fault: the DC that took a write is configured away before it is settled => refused to guess elsewhere
 #[tokio::test]
 async fn a_pin_to_a_domain_controller_that_is_no_longer_listed_is_refused() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
@@ -127,6 +128,7 @@ async fn a_pin_to_a_domain_controller_that_is_no_longer_listed_is_refused() -> R
 }
 
 /// The domain controller is frozen while it holds the request, and goes on after we gave up.
+/// Fault: a DC freezes with the modify in its hands and carries it out later => found out by the key version before anything is sent again
 #[tokio::test]
 async fn a_write_that_a_frozen_domain_controller_carries_out_late_is_found_out() -> Result<()> {
     let lab = Lab::private(Samba::V4_24, &[])?;

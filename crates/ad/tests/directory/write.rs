@@ -274,6 +274,7 @@ on_both! {
     }
 }
 
+/// Fault: many writes for one DC at once => one is on its way at a time, first come first served
 #[tokio::test]
 async fn one_write_is_on_its_way_to_a_domain_controller_at_a_time() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;

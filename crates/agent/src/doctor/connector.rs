@@ -54,7 +54,7 @@ fn token(view: &View<'_>, ground: &Ground, report: &mut Report) {
         token.sids().filter(|sid| ground.connector_sid.as_ref() != Some(sid)).map(who).collect();
     groups.sort();
     let own = ground.connector_sid.as_ref().map(ToString::to_string).unwrap_or_default();
-    let summary = format!("{} is judged with {} groups.", view.connector(ground), groups.len());
+    let summary = format!("The access check counts {} groups of {}.", groups.len(), view.connector(ground));
     let seen = Seen::ok(id, summary).fact("objectSid", own, &ground.dc).fact(
         "tokenGroups",
         groups.join(", "),

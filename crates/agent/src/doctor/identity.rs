@@ -53,8 +53,8 @@ fn nobody(view: &View<'_>, ground: &Ground, tombstones: &[Tombstone], report: &m
     if let [tombstone, ..] = tombstones {
         let was = tombstone.sam_account_name.as_deref().unwrap_or(asked);
         let from = tombstone.last_known_parent.as_deref().unwrap_or("an unknown place");
-        let when = tombstone.when_changed.as_deref().unwrap_or("an unknown time");
-        let summary = format!("{was} was deleted from {from}, at {when} or before.");
+        let when = tombstone.when_changed.map_or_else(String::new, |at| format!(" not later than {at}"));
+        let summary = format!("{was} was deleted from {from}{when}.");
         let mut seen = Seen::found(id, summary.clone());
         for stone in tombstones {
             seen = seen.fact("distinguishedName", &stone.dn, "CN=Deleted Objects");
@@ -73,8 +73,8 @@ fn nobody(view: &View<'_>, ground: &Ground, tombstones: &[Tombstone], report: &m
     }
     let connector = view.connector(ground);
     let summary = format!(
-        "No user is called {asked}, as far as {connector} can see: the directory does not say whether nobody has \
-         the name or somebody may not be seen."
+        "{connector} sees no user called {asked}. Either there is none, or {connector} may not see it: the directory \
+         does not tell which."
     );
     let seen = Seen::found(id, summary.clone()).fact("searched", ground.base.as_str(), &ground.dc);
     report.observe(seen.on(&ground.dc).shown_by(command.clone()).into());

@@ -47,3 +47,42 @@ pub(super) fn probe(view: &View<'_>, report: &mut Report) {
         report.accuse(Finding::confirmed(cause, text, &[id]));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::{Case, Setting};
+    use keyback_ad::Examination;
+    use keyback_core::{Timestamp, UserName};
+
+    fn accused(silent_for: Option<Duration>, writeback: bool) -> Vec<Cause> {
+        let name = UserName::parse("ada").expect("a name");
+        let keyback = Some(KeybackState { silent_for, writeback });
+        let examination = Examination {
+            dcs: Vec::new(),
+            connector: "svc@ad.example".to_owned(),
+            ground: None,
+            found: None,
+            questions: 0,
+            took: Duration::ZERO,
+        };
+        let view = View {
+            examination: &examination,
+            setting: &Setting { keyback, ..Setting::default() },
+            case: &Case { name: &name, candidate: None, observed: None },
+            now: Timestamp::from_micros(0),
+        };
+        let mut report = Report::default();
+        probe(&view, &mut report);
+        report.findings.iter().map(|finding| finding.cause).collect()
+    }
+
+    #[test]
+    fn a_silent_agent_is_named_before_a_switch_that_nobody_can_have_heard_of() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(accused(None, true), [Cause::AgentOffline]);
+        assert_eq!(accused(seconds(301), false), [Cause::AgentHeartbeatStale]);
+        assert_eq!(accused(seconds(300), false), [Cause::WritebackDisabled]);
+        assert_eq!(accused(seconds(300), true), []);
+    }
+}

@@ -181,7 +181,7 @@ fn candidate(
         (
             Rule::Length,
             Cause::PolicyLength,
-            format!("it has not the {} to 256 characters that are demanded", shown(policy.min_length)),
+            format!("it is not from {} to 256 characters long", shown(policy.min_length)),
         ),
         (Rule::Complexity, Cause::PolicyComplexity, "it has fewer than three kinds of characters".to_owned()),
         (

@@ -83,7 +83,7 @@ fn traces(view: &View<'_>, ground: &Ground, subject: &Subject, report: &mut Repo
     let same = has_holders_dacl(ground, subject);
     let closed = subject.descriptor.as_ref().map(keyback_ad::descriptor::SecurityDescriptor::is_protected);
     let summary = match (count > 0, closed, same) {
-        (false, Some(false), _) => "No trace of an administrator.",
+        (false, Some(false), _) => "Nothing shows that the user was an administrator once.",
         (true, Some(false), _) => "adminCount was left behind; inheritance is on, so it does nothing.",
         (_, Some(true), Some(true)) => "The DACL is AdminSDHolder's, and inheritance is off.",
         (true, Some(true), _) => "adminCount is set and inheritance is off.",

@@ -5,7 +5,7 @@
 use super::finding::{Finding, Report};
 use super::remedy::{self, sh};
 use super::view::{Seen, View, quoted};
-use keyback_ad::{Certificate, DcState, DirectoryError, Ground};
+use keyback_ad::{Certificate, DcState, DirectoryError, Ground, Step};
 use keyback_codes::{Cause, Explain};
 use keyback_core::diagnosis::Remedy;
 
@@ -135,8 +135,10 @@ fn fault(view: &View<'_>, state: &DcState, error: &DirectoryError, id: &str) -> 
             }
         ),
         DirectoryError::Resolve { .. } => format!("The name {} does not resolve.", state.host),
+        DirectoryError::TimedOut { step, .. } => {
+            format!("{dc} did not answer in time: {}.", waited_for(*step))
+        }
         DirectoryError::Connect { .. }
-        | DirectoryError::TimedOut { .. }
         | DirectoryError::Closed { .. }
         | DirectoryError::TlsUntrusted { .. }
         | DirectoryError::TlsExpired { .. }
@@ -148,6 +150,18 @@ fn fault(view: &View<'_>, state: &DcState, error: &DirectoryError, id: &str) -> 
         | DirectoryError::NoneServes { .. } => format!("{dc}: {}.", said(error)),
     };
     Finding::confirmed(cause, summary, &[id]).mended_by(mended(cause, state, connector))
+}
+
+/// How far it had come when the time was up.
+fn waited_for(step: Step) -> &'static str {
+    match step {
+        Step::Resolve => "its name was being looked up",
+        Step::Connect => "the connection was being made",
+        Step::Tls => "it had taken the connection and did not finish the TLS handshake",
+        Step::Bind => "it had finished the TLS handshake and did not answer the sign-in",
+        Step::RootDse | Step::Read => "it had taken the sign-in and was being read from",
+        Step::Queue | Step::Write => "it was being written to",
+    }
 }
 
 fn mended(cause: Cause, state: &DcState, connector: &str) -> Remedy {

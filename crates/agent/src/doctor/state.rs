@@ -72,7 +72,10 @@ fn expired(view: &View<'_>, ground: &Ground, subject: &Subject, now: Timestamp, 
         Some(at) => {
             let over = !at.is_zero() && at.as_ticks() != i64::MAX && at.to_timestamp() <= now;
             let seen = if over {
-                let summary = format!("{dn} expired at {}: a reset works, signing in does not.", moment(at));
+                let summary = format!(
+                    "The account {dn} expired at {}. A reset would work, but the person still could not sign in.",
+                    moment(at)
+                );
                 let sam = &subject.user.sam_account_name;
                 let commands = remedy::by_server(
                     ground,
@@ -135,7 +138,7 @@ fn locked(view: &View<'_>, ground: &Ground, subject: &Subject, now: Timestamp, r
                 || "until somebody unlocks it".to_owned(),
                 |end| format!("until {}", moment(end)),
             );
-            let summary = format!("{dn} is locked out since {}, {end}.", moment(since));
+            let summary = format!("{dn} has been locked out since {}, {end}.", moment(since));
             let sam = &subject.user.sam_account_name;
             let commands = remedy::on_account(ground, "unlock", sam, "Unlock-ADAccount");
             let fix = remedy::with(

@@ -3,5 +3,7 @@
 mod breaks;
 mod everyone;
 mod healthy;
+mod hostile;
+mod others;
 mod reach;
 mod support;

@@ -26,6 +26,7 @@ async fn dead(talks: bool) -> Result<DcAddress> {
     Ok(format!("ldaps://dead.example:{}", address.port()).parse::<DcAddress>()?.at(address.ip()))
 }
 
+/// Fault: one DC of three is dead while doctor looks => within 2 s, and named
 #[tokio::test]
 async fn one_dead_domain_controller_of_three_costs_little_and_is_named() -> Result<()> {
     for samba in Samba::ALL {
@@ -64,6 +65,7 @@ async fn something_else_that_answers_or_never_ends_is_told_apart_from_a_domain_c
     Ok(())
 }
 
+/// Fault: the connector's password is wrong => tried once, no lockout
 #[tokio::test]
 async fn a_wrong_connector_password_is_tried_once() -> Result<()> {
     let lab = Lab::private(Samba::V4_24, &[])?;

@@ -188,16 +188,18 @@ impl Keyback {
     /// The same for the process that was started last.
     pub fn kill_newest(&mut self) -> Result<()> {
         let mut child = self.processes.pop().context("no process runs")?;
-        child.kill()?;
-        Ok(child.wait().map(drop)?)
+        let killed = child.kill();
+        child.wait()?;
+        Ok(killed?)
     }
 
     /// The same for the process that was started first.
     pub fn kill_oldest(&mut self) -> Result<()> {
         ensure!(!self.processes.is_empty(), "no process runs");
         let mut child = self.processes.remove(0);
-        child.kill()?;
-        Ok(child.wait().map(drop)?)
+        let killed = child.kill();
+        child.wait()?;
+        Ok(killed?)
     }
 
     /// Ends every process as a service manager would; how long that took.

@@ -19,6 +19,7 @@ async fn sql(site: &Site, statement: &'static str) -> Result<(), sqlx::Error> {
 const NO_INTENT: &str =
     "CREATE TRIGGER fault BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END";
 
+/// Fault: no room for the audit intent => nothing is sent; the same form works later
 #[tokio::test]
 async fn without_room_for_the_intent_no_password_is_sent_and_the_same_form_works_later() -> Tested {
     let site = Site::new().await?;
@@ -39,6 +40,7 @@ async fn without_room_for_the_intent_no_password_is_sent_and_the_same_form_works
     Ok(())
 }
 
+/// Fault: no room for a flow => nothing is begun
 #[tokio::test]
 async fn without_room_no_flow_and_no_check_is_begun() -> Tested {
     let site = Site::new().await?;
@@ -54,6 +56,7 @@ async fn without_room_no_flow_and_no_check_is_begun() -> Tested {
     Ok(())
 }
 
+/// Fault: the store fails while it serves => pages say so, /readyz is 503
 #[tokio::test]
 async fn a_store_that_is_gone_is_told_on_pages_and_to_the_load_balancer() -> Tested {
     let site = Site::new().await?;

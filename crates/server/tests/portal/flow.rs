@@ -59,6 +59,7 @@ async fn an_unlock_is_one_button_after_the_code() -> Tested {
     Ok(())
 }
 
+/// Fault: a form is sent twice => one job
 #[tokio::test]
 async fn sending_the_form_again_joins_the_same_job() -> Tested {
     let site = Site::new().await?;
@@ -79,6 +80,7 @@ async fn sending_the_form_again_joins_the_same_job() -> Tested {
     Ok(())
 }
 
+/// Fault: two requests for one user at once => one job
 #[tokio::test]
 async fn two_requests_for_one_user_share_the_open_job_and_the_second_is_told_so() -> Tested {
     let site = Site::new().await?;
@@ -160,6 +162,7 @@ async fn a_known_and_an_unknown_user_read_the_same_bytes() -> Tested {
     Ok(())
 }
 
+/// Fault: the mail gateway is down => nobody learns who exists
 #[tokio::test]
 async fn an_unreachable_directory_is_named_to_everybody_and_an_unreachable_mail_gateway_to_nobody() -> Tested
 {

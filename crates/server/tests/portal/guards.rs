@@ -66,6 +66,7 @@ async fn the_table_of_routes_names_every_method_that_is_answered() -> Tested {
     Ok(())
 }
 
+/// Fault: somebody else's job page is asked for => no page
 #[tokio::test]
 async fn a_borrowed_job_page_is_no_page() -> Tested {
     let site = Site::new().await?;
@@ -88,6 +89,7 @@ async fn a_borrowed_job_page_is_no_page() -> Tested {
     Ok(())
 }
 
+/// Fault: a ticket is used for another operation => no use
 #[tokio::test]
 async fn a_ticket_is_good_for_its_own_operation_only() -> Tested {
     let site = Site::new().await?;
@@ -113,6 +115,7 @@ async fn without_the_right_code_there_is_no_password_page() -> Tested {
     Ok(())
 }
 
+/// Fault: a form comes from another site => nothing is begun
 #[tokio::test]
 async fn a_form_from_another_site_or_without_its_token_starts_nothing() -> Tested {
     let site = Site::new().await?;

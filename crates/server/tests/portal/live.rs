@@ -107,6 +107,7 @@ async fn stopping_ends_streams_and_finishes_what_runs() -> Tested {
     Ok(())
 }
 
+/// Fault: a client never finishes its header => let go
 #[tokio::test]
 async fn a_client_that_does_not_finish_its_header_is_let_go() -> Tested {
     let site = Site::new().await?;

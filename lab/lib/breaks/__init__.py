@@ -1,0 +1,33 @@
+"""The causes for which a password reset fails: how the lab makes each, or why it does not."""
+from . import connector, dc, policy, rights, target
+from .record import Record, undo, undo_step
+from .world import Plain, World
+
+# cause[:variant] -> (who is hit, on which Samba a failure shows, what it does, how)
+MADE = {**rights.CAUSES, **policy.CAUSES, **target.CAUSES, **connector.CAUSES, **dc.CAUSES}
+
+OWN = "keyback's own state, not the directory's: "
+# cause -> why no breakage makes it
+NOT_MADE = {
+    "policy.hints_unsupported": "4.17 never offers policy hints and 4.24 always does: start the other one",
+    "policy.banned": OWN + "give it a blocklist",
+    "target.wrong_password": "what a person types, not a state: type another current password",
+    "target.outrun": "a race: set the password while a job runs",
+    "dc.name_resolution": "the name is resolved on the client's side: give keyback a name that does not exist",
+    "dc.read_only": "a second DC, not a state of this one: lab/up --join DIR --rodc --dir DIR2 --ip IP2 --host NAME2 starts a read-only one",
+    "dc.busy": "Samba answers 51 only to a bind while requests are pending on the same connection; a held write lock makes it wait, not refuse",
+    "dc.protocol": "a Samba DC speaks LDAP: point keyback at another kind of server",
+    "dc.unspecified": "no known answer of a Samba DC is missing in the catalogue",
+    **{cause: OWN + how for cause, how in {
+        "agent.offline": "stop the agent", "agent.heartbeat_stale": "freeze the agent", "relay.unreachable": "stop the relay",
+        "writeback.disabled": "switch it off in the configuration", "sync.stopped": "stop the agent",
+        "sync.error": "break connector.bind_failed and run a cycle", "sync.stale": "stop the agent",
+        "outcome.unknown": "break dc.unreachable:frozen during a job", "mail.unreachable": "stop the mail gateway",
+        "message.refused": "pin another key", "store.unavailable": "fill its disk", "journal.unavailable": "fill its disk",
+        "config.invalid": "write a wrong line"}.items()},
+    **{cause: "what a person types or does, not a state: " + how for cause, how in {
+        "input.password": "type one that is refused", "input.name": "type one that is none", "input.form": "send another form",
+        "proof.wrong_code": "type another code", "proof.expired": "wait", "proof.too_many_tries": "try too often"}.items()},
+}
+
+__all__ = ["MADE", "NOT_MADE", "Plain", "Record", "World", "undo", "undo_step"]
