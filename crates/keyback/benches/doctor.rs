@@ -68,19 +68,21 @@ impl RawClient {
         let mut chunk = [0; 16 * 1024];
         loop {
             while let Some(message) = self.codec.decode(&mut self.buffer)? {
-                match message.op {
-                    LdapOp::SearchResultEntry(_) => objects += 1,
-                    LdapOp::SearchResultReference(_) => {}
-                    LdapOp::BindResponse(_) => return Ok((0, Vec::new())),
-                    LdapOp::SearchResultDone(done) => {
-                        ensure!(done.code == LdapResultCode::Success, "{done:?}");
-                        let cookie = message.ctrl.into_iter().find_map(|control| match control {
-                            LdapControl::SimplePagedResults { cookie, .. } => Some(cookie),
-                            _ => None,
-                        });
-                        return Ok((objects, cookie.unwrap_or_default()));
-                    }
-                    other => anyhow::bail!("an unexpected answer: {other:?}"),
+                if let LdapOp::SearchResultEntry(_) = message.op {
+                    objects += 1;
+                } else if let LdapOp::SearchResultDone(done) = message.op {
+                    ensure!(done.code == LdapResultCode::Success, "{done:?}");
+                    let cookie = message.ctrl.into_iter().find_map(|control| {
+                        if let LdapControl::SimplePagedResults { cookie, .. } = control {
+                            Some(cookie)
+                        } else {
+                            None
+                        }
+                    });
+                    return Ok((objects, cookie.unwrap_or_default()));
+                } else if let LdapOp::BindResponse(done) = message.op {
+                    ensure!(done.res.code == LdapResultCode::Success, "{done:?}");
+                    return Ok((0, Vec::new()));
                 }
             }
             let length = self.stream.read(&mut chunk)?;

@@ -33,10 +33,10 @@ pub(super) struct Membership {
 
 impl Membership {
     /// The groups that this user is in: the primary one, and those that were asked for.
-    pub(super) fn of(&self, user: ObjectGuid, primary: Option<Sid>) -> Vec<Sid> {
-        let through = primary.as_ref().and_then(|primary| self.of_group.get(primary));
+    pub(super) fn of(&self, user: ObjectGuid, primary: Option<&Sid>) -> Vec<Sid> {
+        let through = primary.and_then(|primary| self.of_group.get(primary));
         let direct = self.of_object.get(&user);
-        let mut groups: Vec<Sid> = primary.clone().into_iter().collect();
+        let mut groups: Vec<Sid> = primary.cloned().into_iter().collect();
         for group in direct.into_iter().chain(through).flatten() {
             if !groups.contains(group) {
                 groups.push(group.clone());
@@ -229,9 +229,9 @@ mod tests {
         for user in [50, 51, 52] {
             assert_eq!(membership.of(guid(user), None), [sid(1), sid(9)], "{user}");
         }
-        assert_eq!(membership.of(guid(60), Some(sid(513))), [sid(513)]);
-        assert_eq!(membership.of(guid(60), Some(sid(3))), [sid(3), sid(1), sid(9)], "by its primary group");
-        assert_eq!(membership.of(guid(60), Some(sid(1))), [sid(1), sid(9)]);
+        assert_eq!(membership.of(guid(60), Some(&sid(513))), [sid(513)]);
+        assert_eq!(membership.of(guid(60), Some(&sid(3))), [sid(3), sid(1), sid(9)], "by its primary group");
+        assert_eq!(membership.of(guid(60), Some(&sid(1))), [sid(1), sid(9)]);
     }
 
     #[test]

@@ -42,7 +42,6 @@ impl Audience for Listener {
     }
 }
 
-/// A list of names has no order; doctor lists groups as the server does.
 fn said(verdicts: Vec<Verdict>) -> Said {
     verdicts.into_iter().map(|verdict| (verdict.cause, verdict.state, verdict.summary)).collect()
 }
@@ -85,7 +84,7 @@ async fn agree(lab: &Lab, connector: &str, setting: &Setting, base: &str) -> Res
     }
     ensure!(failed.is_empty(), "{connector}: {} of {}\n{}", failed.len(), people.len(), failed.join("\n"));
     ensure!(
-        listener.told as usize <= people.len() && people.len() > 60,
+        usize::try_from(listener.told)? <= people.len() && people.len() > 60,
         "{} {}",
         listener.told,
         people.len()
@@ -104,8 +103,8 @@ async fn one_pass_says_what_doctor_says_alone(samba: Samba) -> Result<()> {
             lab.break_it(&breakage.cause, &user.sam)?;
         }
     }
-    // In a protected group by its primary group, and in one of several thousand members by a group in it.
-    lab.seed("group e-inner ou=Service\ngroup e-outer ou=Service members=e-inner,ada\n")?;
+    // Protected by a group of the configuration, and by a group in it.
+    lab.seed("group e-inner ou=Service members=grace\ngroup e-outer ou=Service members=e-inner,ada\n")?;
     let staff = setting(&lab)?;
     let whole = Setting { scope: None, mails_codes: false, ..setting(&lab)? };
     let outer = lab.attribute_bytes(&format!("CN=e-outer,OU=Service,{}", lab.base_dn()), "objectSid")?;

@@ -172,9 +172,9 @@ impl Roll {
         let (mut not_ready, mut unknown) = (0, 0);
         self.each(|line| {
             if line.is_known() {
-                not_ready += 1
+                not_ready += 1;
             } else {
-                unknown += 1
+                unknown += 1;
             }
             let mut met = HashSet::new();
             for verdict in &line.verdicts {
