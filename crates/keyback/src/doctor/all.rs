@@ -25,10 +25,10 @@ pub struct AllOptions {
     #[arg(long, conflicts_with_all = ["user", "candidate_file", "reply"])]
     pub all: bool,
     /// With --all: one row for each fault of each user
-    #[arg(long, value_name = "FILE", requires = "all")]
+    #[arg(long, value_name = "FILE", requires = "all", conflicts_with_all = ["user", "job"])]
     csv: Option<PathBuf>,
     /// With --all: one JSON line for each user who is not ready, then one with the sums, on standard output
-    #[arg(long, requires = "all", conflicts_with = "json")]
+    #[arg(long, requires = "all", conflicts_with_all = ["json", "user", "job"])]
     json_lines: bool,
 }
 
