@@ -118,18 +118,20 @@ browser_test() {
   node --test --test-timeout=180000 tests/browser/
 }
 
-# Every fuzz target for some seconds, on the stable compiler, from the samples.
+# Every fuzz target for about so many seconds, on the stable compiler. From the samples alone, by one seed and so many runs a
+# target: what is tried is the same every time.
 fuzz_all() { # SECONDS
-  local target sample seed
-  mkdir -p fuzz/corpus/{scan,explain,descriptor,sddl}
+  local target sample seed runs corpus=corpus/ci
+  rm -rf "fuzz/${corpus:?}"; mkdir -p "fuzz/$corpus"/{scan,explain,descriptor,sddl}
   for sample in crates/codes/tests/samples/*; do
-    { printf '\1'; head -c 20000 "$sample"; } >"fuzz/corpus/scan/${sample##*/}"
-    head -c 2000 "$sample" >"fuzz/corpus/explain/${sample##*/}"
+    { printf '\1'; head -c 20000 "$sample"; } >"fuzz/$corpus/scan/${sample##*/}"
+    head -c 2000 "$sample" >"fuzz/$corpus/explain/${sample##*/}"
   done
-  printf 'O:BAG:BAD:PAI(OA;CIIO;CR;00299570-246d-11d0-a768-00aa006e0529;bf967aba-0de6-11d0-a285-00aa003049e2;S-1-5-21-1-2-3-1104)' >fuzz/corpus/sddl/one
-  seed=${KEYBACK_FUZZ_SEED:-$((RANDOM + 1))}; say "seed $seed"
-  for target in scan explain descriptor sddl; do
-    (cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run -s none "$target" -- -max_total_time="$1" -seed="$seed" -max_len=40000 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 2>&1 |
+  printf 'O:BAG:BAD:PAI(OA;CIIO;CR;00299570-246d-11d0-a768-00aa006e0529;bf967aba-0de6-11d0-a285-00aa003049e2;S-1-5-21-1-2-3-1104)' >"fuzz/$corpus/sddl/one"
+  for target in scan:14645:500 explain:52:500 descriptor:33004:2000 sddl:120008:2000; do
+    IFS=: read -r target seed runs <<<"$target"
+    seed=${KEYBACK_FUZZ_SEED:-$seed}; say "$target, seed $seed"
+    (cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run -s none "$target" "$corpus/$target" -- -runs=$((runs * $1)) -max_total_time=$((8 * $1)) -reload=0 -seed="$seed" -max_len=40000 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 2>&1 |
       { grep -E "^(stat::number_of_executed_units|SUMMARY|thread .* panicked|.*panicked at|artifact_prefix|error)" || true; }; exit "${PIPESTATUS[0]}")
   done
 }

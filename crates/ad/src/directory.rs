@@ -107,18 +107,15 @@ impl Directory {
         let trust = Trust::new(&ca_pem).map_err(|bad| ConfigError::CaFile { bad: bad.0 })?;
         let base = base.map(|base| Dn::parse(&base).map_err(|_| ConfigError::Base { base })).transpose()?;
         let dcs = dcs.into_iter().map(|address| Arc::new(Dc::new(address))).collect();
-        Ok(Self {
-            inner: Arc::new(Inner {
-                dcs,
-                current: AtomicUsize::new(0),
-                trust,
-                connector,
-                base,
-                limits,
-                refused: Mutex::new(None),
-                netbios_name: OnceCell::new(),
-            }),
-        })
+        Ok(Self { inner: Arc::new(Inner::new(dcs, trust, connector, base, limits)) })
+    }
+
+    /// The same domain controllers, asked as `account`, which may lie anywhere in the domain.
+    #[must_use]
+    pub fn signed_in_as(&self, account: Connector) -> Self {
+        let dcs = self.dcs().cloned().map(|address| Arc::new(Dc::new(address))).collect();
+        let Inner { trust, limits, .. } = &*self.inner;
+        Self { inner: Arc::new(Inner::new(dcs, trust.clone(), account, None, *limits)) }
     }
 
     /// The domain controllers, as the configuration lists them.
@@ -128,6 +125,19 @@ impl Directory {
 }
 
 impl Inner {
+    fn new(dcs: Vec<Arc<Dc>>, trust: Trust, connector: Connector, base: Option<Dn>, limits: Limits) -> Self {
+        Self {
+            dcs,
+            current: AtomicUsize::new(0),
+            trust,
+            connector,
+            base,
+            limits,
+            refused: Mutex::new(None),
+            netbios_name: OnceCell::new(),
+        }
+    }
+
     /// Begins to ask the domain controllers, the most promising first.
     pub(crate) fn round(&self, purpose: Use) -> Round<'_> {
         let current = self.current.load(Ordering::Relaxed);

@@ -12,6 +12,7 @@ mod error;
 mod examine;
 mod find;
 pub mod guid;
+mod mend;
 mod policy;
 mod probe;
 mod reply;
@@ -32,6 +33,7 @@ pub use examine::{
     Passed, Subject, Tombstone, Visitor, Wanted,
 };
 pub use find::User;
+pub use mend::{Attribute, MendError, Mender, Object, ValueChange};
 pub use policy::{AdInterval, Applies, Policy, Rule};
 pub use probe::{DcReport, StepReport};
 pub use reply::{named_cause, read_reply};

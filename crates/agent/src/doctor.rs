@@ -13,14 +13,17 @@ mod finding;
 mod identity;
 mod inheritance;
 mod keyback;
+pub mod mend;
 mod policy;
 mod protection;
 mod reach;
 mod remedy;
+mod right;
 mod rights;
 mod state;
 #[cfg(test)]
 mod tests;
+pub mod undo;
 mod verdict;
 mod view;
 mod words;
@@ -28,7 +31,7 @@ mod words;
 pub use everyone::{Audience, Census, diagnose_everyone};
 pub use finding::Finding;
 pub use keyback::KeybackState;
-pub use remedy::is_automatic;
+pub use mend::is_automatic;
 pub(crate) use verdict::refine;
 
 use finding::Report;

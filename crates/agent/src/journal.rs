@@ -5,6 +5,7 @@
 
 use keyback_ad::Pin;
 use keyback_codes::{Cause, Explain};
+use keyback_core::audit::Head;
 use keyback_core::job::Operation;
 use keyback_core::outcome::Outcome;
 use keyback_core::{ChallengeId, JobId, ObjectGuid, Person, Timestamp};
@@ -79,6 +80,7 @@ enum Record {
     Begun { job_id: JobId, at: Timestamp, object_guid: ObjectGuid, challenge: ChallengeId, pin: Pin },
     NotDone { job_id: JobId, at: Timestamp },
     Ended { job_id: JobId, at: Timestamp, outcome: Outcome },
+    AuditHead(Head),
 }
 
 /// The journal cannot be read or written. Nothing is done without it.
@@ -117,6 +119,7 @@ impl Explain for JournalError {
 struct Memory {
     challenges: HashMap<ChallengeId, ChallengeState>,
     jobs: HashMap<JobId, JobRecord>,
+    audit_head: Option<Head>,
 }
 
 impl Memory {
@@ -155,6 +158,7 @@ impl Memory {
             Record::Ended { job_id, at, outcome } => {
                 self.jobs.insert(job_id, JobRecord::Ended { at, outcome });
             }
+            Record::AuditHead(head) => self.audit_head = Some(head),
         }
     }
 
@@ -215,6 +219,7 @@ impl Journal {
                 Record::Begun { job_id, .. }
                 | Record::NotDone { job_id, .. }
                 | Record::Ended { job_id, .. } => memory.jobs.contains_key(job_id),
+                Record::AuditHead(head) => memory.audit_head == Some(*head),
             })
             .collect();
         let file = rewrite(path, &kept).map_err(failed("written"))?;
@@ -242,6 +247,32 @@ impl Journal {
             state.challenge.person.object_guid == whom && state.challenge.at >= since
         };
         memory.challenges.values().filter(to_them).count()
+    }
+
+    /// The highest head of the server's audit chain that this agent was ever given.
+    pub fn audit_head(&self) -> Option<Head> {
+        locked(&self.0.memory).audit_head
+    }
+
+    /// The same of a journal that an agent may have open.
+    pub fn read_audit_head(path: &Path) -> Result<Option<Head>, JournalError> {
+        let failed = |source| JournalError::Io { path: path.to_owned(), step: "read", source };
+        let mut head = None;
+        for line in BufReader::new(File::open(path).map_err(failed)?).split(b'\n') {
+            if let Ok(Record::AuditHead(seen)) = serde_json::from_slice(&line.map_err(failed)?) {
+                head = Some(seen);
+            }
+        }
+        Ok(head)
+    }
+
+    /// The server gave this head. `false`: it is not the one of that number which it gave before. An older one is no
+    /// news: messages overtake each other.
+    pub async fn saw_head(&self, head: Head) -> Result<bool, JournalError> {
+        match self.audit_head() {
+            Some(known) if known.number >= head.number => Ok(known.number > head.number || known == head),
+            Some(_) | None => self.append(Record::AuditHead(head), false).await.map(|()| true),
+        }
     }
 
     /// A code is about to be mailed.

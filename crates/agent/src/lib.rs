@@ -19,8 +19,9 @@ pub use mail::{MailConfig, MailError, Mailer};
 
 use keyback_ad::{Directory, Dn, FindError, Sid, User};
 use keyback_codes::{Cause, Explain};
+use keyback_core::audit::Head;
 use keyback_core::diagnosis::Diagnosis;
-use keyback_core::message::{Body, MessageError, Reply, SignedRequest, VERSION};
+use keyback_core::message::{Body, MessageError, Reply, SignedRequest};
 use keyback_core::outcome::Outcome;
 use keyback_core::{Clock, Failure, JobId, ObjectGuid, Timestamp, UserName};
 use std::collections::HashMap;
@@ -107,6 +108,9 @@ impl Agent {
             Arc::clone(turns.entry(job_id).or_default())
         };
         let _turn = turn.lock().await; // the same job offered twice at once: the second finds what the first did
+        if let Some(head) = request.header.head {
+            self.remember_head(head).await;
+        }
         let (outcome, diagnosis) = match parts.keys.open(&request) {
             Err(error) => (refused(&error), None),
             Ok(body) => {
@@ -145,6 +149,18 @@ impl Agent {
         }
     }
 
+    /// The highest head of the audit chain is countersigned in every reply: a server that rewrites or cuts off what was
+    /// before it cannot have that unsaid. Losing the last heads to a power cut weakens only that.
+    async fn remember_head(&self, head: Head) {
+        match self.0.parts.journal.saw_head(head).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::error!(%head, "the server's audit chain is another one than before: `keyback audit verify`");
+            }
+            Err(error) => tracing::error!(%error, "the audit chain's head could not be remembered"),
+        }
+    }
+
     fn check_validity(&self, request: &SignedRequest<'_>) -> Ended<()> {
         request.header.check_validity(self.now()).map_err(|error| refused(&error))
     }
@@ -160,7 +176,9 @@ impl Agent {
         outcome: Outcome,
         diagnosis: Option<Diagnosis>,
     ) -> Vec<u8> {
-        Reply { version: VERSION, job_id, request, outcome, diagnosis }.sign(self.0.parts.keys.signing())
+        let parts = &self.0.parts;
+        let reply = Reply::new(job_id, request, outcome, self.now(), parts.journal.audit_head());
+        reply.with(diagnosis).sign(parts.keys.signing())
     }
 
     /// Where the OUs in scope lie now, and who the connector is.

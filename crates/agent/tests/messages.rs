@@ -79,6 +79,7 @@ impl Talk {
             correlation_id: CorrelationId::from_random(ids::random()),
             sender: self.server.verifying_key().id(),
             recipient: self.sealing.id(),
+            head: None,
         }
     }
 
@@ -88,7 +89,7 @@ impl Talk {
 
     async fn send(&self, job_id: JobId, message: &[u8]) -> Result<Outcome> {
         let reply = self.agent.handle(message).await.context("no reply")?;
-        Ok(Reply::parse(&reply, &self.agent_key, job_id, &digest(message))?.outcome)
+        Ok(Reply::parse(&reply, &self.agent_key, job_id, &digest(message))?.0.outcome)
     }
 
     async fn ask(&self, body: &Body, whom: Option<ObjectGuid>) -> Result<Outcome> {

@@ -31,11 +31,16 @@ use windows::Windows;
 
 /// A record longer than this is read in parts.
 pub const LONGEST_RECORD: usize = 1 << 20;
+/// Different codes of one record that are reported: each costs a look through the record, and a hostile one could hold a
+/// hundred thousand.
+pub const MOST_CODES: usize = 256;
 /// Inputs are worked on in pieces of this size, whatever the size of the blocks they come in: so what is found cannot
 /// depend on where they are cut. Blocks of a multiple of it are read where they lie, without a copy.
 pub const PIECE: usize = 256 * 1024;
 /// So much is looked at before the format is decided.
 const SNIFF: usize = 64 * 1024;
+/// UTF-8 that says so.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How sure it is that the code means a failure of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -77,6 +82,8 @@ pub type Sink<'a> = dyn FnMut(Event) + 'a;
 
 /// Reads one input in blocks of any size; what is found does not depend on where the blocks are cut.
 pub struct Scanner {
+    piece: usize,
+    sniff: usize,
     /// The beginning of a piece.
     pending: Vec<u8>,
     encoding: Encoding,
@@ -111,7 +118,16 @@ impl Default for Scanner {
 impl Scanner {
     /// For one input.
     pub fn new() -> Self {
+        Self::in_pieces_of(PIECE, SNIFF)
+    }
+
+    /// For tests: pieces of another size, at least 64 bytes, and so many bytes to decide the format by. No record that
+    /// is shorter than 64 KiB may be read otherwise where a piece ends in it.
+    #[doc(hidden)]
+    pub fn in_pieces_of(piece: usize, sniff: usize) -> Self {
         Self {
+            piece: piece.max(64),
+            sniff,
             pending: Vec::new(),
             encoding: Encoding::Unknown,
             head: Vec::new(),
@@ -126,10 +142,10 @@ impl Scanner {
     pub fn feed(&mut self, block: &[u8], found: &mut Sink<'_>) {
         let mut rest = block;
         if !self.pending.is_empty() {
-            let (begin, after) = rest.split_at(rest.len().min(PIECE - self.pending.len()));
+            let (begin, after) = rest.split_at(rest.len().min(self.piece - self.pending.len()));
             self.pending.extend_from_slice(begin);
             rest = after;
-            if self.pending.len() < PIECE {
+            if self.pending.len() < self.piece {
                 return;
             }
             let mut piece = std::mem::take(&mut self.pending);
@@ -137,7 +153,7 @@ impl Scanner {
             piece.clear();
             self.pending = piece;
         }
-        while let Some((piece, after)) = rest.split_at_checked(PIECE) {
+        while let Some((piece, after)) = rest.split_at_checked(self.piece) {
             self.piece(piece, found);
             rest = after;
         }
@@ -205,7 +221,7 @@ impl Scanner {
     fn take(&mut self, bytes: &[u8], found: &mut Sink<'_>) {
         if self.format.is_none() {
             self.head.extend_from_slice(bytes);
-            if self.head.len() >= SNIFF {
+            if self.head.len() >= self.sniff + BYTE_ORDER_MARK.len() {
                 self.choose_format(found);
             }
             return;
@@ -225,10 +241,9 @@ impl Scanner {
 
     fn choose_format(&mut self, found: &mut Sink<'_>) {
         let head = std::mem::take(&mut self.head);
-        let body = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head);
-        self.format = Some(format_of(&body[..body.len().min(SNIFF)]));
-        let body = body.to_vec();
-        self.give(&body, found);
+        let body = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head);
+        self.format = Some(format_of(&body[..body.len().min(self.sniff)]));
+        self.give(body, found);
     }
 }
 

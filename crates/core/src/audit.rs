@@ -1,4 +1,13 @@
-//! What is recorded: *intent* before a step, *outcome* after it, under one correlation ID.
+//! What is recorded: *intent* before a step, *outcome* after it, under one correlation ID; each row chained to the one
+//! before.
+
+mod chain;
+mod checkpoint;
+mod verify;
+
+pub use chain::{ChainFormError, ChainHash, Facts, Head, Link, Personal, commit};
+pub use checkpoint::Checkpoint;
+pub use verify::{Broken, Clear, Fault, Keys, Step, Verified, Verifier};
 
 use crate::clock::Timestamp;
 use crate::ids::{CorrelationId, JobId, ObjectGuid};
@@ -33,12 +42,15 @@ pub enum Activity {
     /// Unlock.
     #[serde(rename = "Unlock user account (self-service)")]
     Unlock,
+    /// An administrator had a person's data deleted.
+    #[serde(rename = "Erase personal data from the audit log")]
+    Erased,
 }
 
 impl Activity {
     /// Every activity.
-    pub const ALL: [Self; 5] =
-        [Self::CodeRequested, Self::CodeChecked, Self::Reset, Self::Change, Self::Unlock];
+    pub const ALL: [Self; 6] =
+        [Self::CodeRequested, Self::CodeChecked, Self::Reset, Self::Change, Self::Unlock, Self::Erased];
 
     /// Entra's `activityDisplayName`.
     pub const fn display_name(self) -> &'static str {
@@ -48,6 +60,15 @@ impl Activity {
             Self::Reset => "Reset password (self-service)",
             Self::Change => "Change password (self-service)",
             Self::Unlock => "Unlock user account (self-service)",
+            Self::Erased => "Erase personal data from the audit log",
+        }
+    }
+
+    /// Whether an agent does it: its success counts only with the agent's signature.
+    pub const fn is_an_agents(self) -> bool {
+        match self {
+            Self::CodeRequested | Self::CodeChecked | Self::Reset | Self::Change | Self::Unlock => true,
+            Self::Erased => false,
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod message;
 pub mod outcome;
 pub mod relay;
 pub mod secrets;
+pub mod statement;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use ids::{ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, SourceAnchor, UserName};

@@ -1,16 +1,18 @@
 //! The messages between server and agent: what stands in the clear, what is sealed, who signs what.
 //!
 //! A request is a header (signed, and bound to the seal as HPKE `aad`), a sealed body and the server's signature over
-//! both. A reply names the request by its digest and is signed by the agent. An unknown version, suite, kind or field
-//! is refused, never skipped. Opening a seal is the agent's alone.
+//! both. A reply names the request by its digest; the agent signs a statement that holds the reply's hash. An unknown
+//! version, suite, kind or field is refused, never skipped. Opening a seal is the agent's alone.
 
+use crate::audit::{ChainHash, Head};
 use crate::clock::Timestamp;
 use crate::diagnosis::Diagnosis;
-use crate::ids::{ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, SourceAnchor, UserName};
+use crate::ids::{self, ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, SourceAnchor, UserName};
 use crate::job::{Kind, Operation};
 use crate::keys::{Aead, Kdf, Kem, SealingKey, SigningKey, VerifyingKey};
 use crate::outcome::Outcome;
 use crate::secrets::{CurrentPassword, NewPassword, PlainCode};
+use crate::statement::{self, Ending, Said, Statement};
 use base64::Engine;
 use hpke::{OpModeS, Serializable};
 use keyback_codes::{Cause, Explain};
@@ -31,7 +33,6 @@ pub const PADDED_TO: usize = 512;
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
 const REQUEST: &[u8; 4] = b"KBQ1";
-const REPLY: &[u8; 4] = b"KBR1";
 const SIGNATURE: usize = 64;
 const ENCAPSULATED: usize = 32;
 
@@ -63,6 +64,9 @@ pub struct Header {
     pub sender: KeyId,
     /// The agent's unsealing key.
     pub recipient: KeyId,
+    /// The audit chain's newest row when this was made. The agent remembers the highest and countersigns it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Head>,
 }
 
 /// What only the agent may read.
@@ -219,18 +223,18 @@ pub struct SignedRequest<'a> {
     pub digest: String,
 }
 
-fn cut_signature<'a>(bytes: &'a [u8], magic: &[u8], from: &VerifyingKey) -> Result<&'a [u8], MessageError> {
-    if bytes.len() > MAX_MESSAGE || bytes.len() < magic.len() + SIGNATURE || !bytes.starts_with(magic) {
+fn cut_signature<'a>(bytes: &'a [u8], from: &VerifyingKey) -> Result<&'a [u8], MessageError> {
+    if bytes.len() > MAX_MESSAGE || bytes.len() < REQUEST.len() + SIGNATURE || !bytes.starts_with(REQUEST) {
         return Err(MessageError::Malformed);
     }
     let (signed, signature) = bytes.split_at(bytes.len() - SIGNATURE);
-    if from.verifies(signed, signature) { Ok(&signed[magic.len()..]) } else { Err(MessageError::Signature) }
+    if from.verifies(signed, signature) { Ok(&signed[REQUEST.len()..]) } else { Err(MessageError::Signature) }
 }
 
 impl<'a> SignedRequest<'a> {
     /// Checks form and signature. Validity in time, and what is asked, are the agent's to judge.
     pub fn parse(bytes: &'a [u8], from: &VerifyingKey) -> Result<Self, MessageError> {
-        let rest = cut_signature(bytes, REQUEST, from)?;
+        let rest = cut_signature(bytes, from)?;
         let (length, rest) = rest.split_first_chunk::<2>().ok_or(MessageError::Malformed)?;
         let length = usize::from(u16::from_le_bytes(*length));
         let (aad, rest) = rest.split_at_checked(length).ok_or(MessageError::Malformed)?;
@@ -363,35 +367,84 @@ pub struct Reply {
     /// Of a refusal: what doctor read about it, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<Diagnosis>,
+    /// The agent's clock.
+    pub at: Timestamp,
+    /// The highest head of the audit chain that the agent was ever given.
+    pub head: Option<Head>,
+    /// Random, so that the reply's hash says nothing to whoever does not have the reply.
+    salt: String,
 }
 
 impl Reply {
-    /// The signed bytes.
+    /// The answer to one request.
+    pub fn new(job_id: JobId, request: String, outcome: Outcome, at: Timestamp, head: Option<Head>) -> Self {
+        let salt = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(ids::random::<16>());
+        Self { version: VERSION, job_id, request, outcome, diagnosis: None, at, head, salt }
+    }
+
+    /// The same, with what doctor read about a refusal.
+    #[must_use]
+    pub fn with(self, diagnosis: Option<Diagnosis>) -> Self {
+        Self { diagnosis, ..self }
+    }
+
+    fn statement(&self, json: &str, signer: KeyId) -> Statement {
+        Statement {
+            signer,
+            job_id: self.job_id,
+            request: self.request.clone(),
+            at: self.at,
+            ending: Ending::of(&self.outcome),
+            head: self.head,
+            reply: ChainHash::of(json.as_bytes()),
+        }
+    }
+
+    /// The signed statement, the reply, the signature over the statement.
     pub fn sign(&self, by: &SigningKey) -> Vec<u8> {
-        let mut bytes = REPLY.to_vec();
         // Plain data of our own types: there is nothing in it that cannot be written as JSON.
-        bytes.extend_from_slice(&serde_json::to_vec(self).unwrap_or_default());
+        let json = serde_json::to_string(self).unwrap_or_default();
+        let statement = self.statement(&json, by.verifying_key().id());
+        let mut bytes = statement::signed_bytes(&serde_json::to_string(&statement).unwrap_or_default());
         let signature = by.sign(&bytes);
+        bytes.extend_from_slice(json.as_bytes());
         bytes.extend_from_slice(&signature);
         bytes
     }
 
-    /// Checks the signature, and that this answers `job_id` and `request`.
+    /// Checks the signature, and that this answers `job_id` and `request`. Also gives what the audit trail keeps.
     pub fn parse(
         bytes: &[u8],
         from: &VerifyingKey,
         job_id: JobId,
         request: &str,
-    ) -> Result<Self, MessageError> {
-        let json = cut_signature(bytes, REPLY, from)?;
-        let reply: Self = serde_json::from_slice(json).map_err(|_| MessageError::Unknown)?;
-        if reply.version != VERSION {
+    ) -> Result<(Self, Said), MessageError> {
+        let (rest, signature) = match bytes.len().checked_sub(SIGNATURE) {
+            Some(end) if bytes.len() <= MAX_MESSAGE => bytes.split_at(end),
+            _ => return Err(MessageError::Malformed),
+        };
+        let (signed, json) = statement::split(rest).ok_or(MessageError::Malformed)?;
+        if !from.verifies(signed, signature) {
+            return Err(MessageError::Signature);
+        }
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| MessageError::Malformed);
+        let said = Said {
+            statement: text(&signed[statement::BEFORE..])?,
+            signature: signature.to_vec(),
+            reply: text(json)?,
+        };
+        let claimed: Statement = serde_json::from_str(&said.statement).map_err(|_| MessageError::Unknown)?;
+        if claimed.reply != ChainHash::of(json) {
+            return Err(MessageError::Signature);
+        }
+        let reply: Self = serde_json::from_str(&said.reply).map_err(|_| MessageError::Unknown)?;
+        if reply.version != VERSION || claimed != reply.statement(&said.reply, from.id()) {
             return Err(MessageError::Unknown);
         }
         if reply.job_id != job_id || reply.request != request {
             return Err(MessageError::OtherRequest);
         }
-        Ok(reply)
+        Ok((reply, said))
     }
 }
 
@@ -428,6 +481,7 @@ mod tests {
             correlation_id: CorrelationId::from_random([4; 16]),
             sender: server().verifying_key().id(),
             recipient: sealing.id(),
+            head: None,
         }
     }
 
@@ -531,25 +585,33 @@ mod tests {
 
     #[test]
     fn a_reply_counts_for_its_own_request_only() {
-        let reply = Reply {
-            version: VERSION,
-            job_id: JobId::from_random([1; 16]),
-            request: digest(b"request"),
-            outcome: Outcome::Refused(Failure::of(Cause::PolicyLength)),
-            diagnosis: None,
-        };
+        let outcome = Outcome::Refused(Failure::of(Cause::PolicyLength));
+        let head = Some(Head { number: 7, hash: ChainHash::of(b"head") });
+        let now = Timestamp::from_micros(5);
+        let reply = Reply::new(JobId::from_random([1; 16]), digest(b"request"), outcome, now, head);
         let bytes = reply.sign(&server());
         let key = server().verifying_key();
-        assert_eq!(Reply::parse(&bytes, &key, reply.job_id, &reply.request), Ok(reply.clone()));
-        let other = Reply::parse(&bytes, &key, JobId::from_random([2; 16]), &reply.request);
-        assert_eq!(other, Err(MessageError::OtherRequest));
-        assert_eq!(Reply::parse(&bytes, &key, reply.job_id, &digest(b"x")), Err(MessageError::OtherRequest));
+        let (parsed, said) = Reply::parse(&bytes, &key, reply.job_id, &reply.request).unwrap();
+        assert_eq!(parsed, reply);
+        let statement = statement::check(&said.statement, &said.signature, &[key]).unwrap();
+        assert_eq!((statement.job_id, statement.head), (reply.job_id, head));
+        assert_eq!(statement.reply, ChainHash::of(said.reply.as_bytes()));
+        let refused = |job_id, request: &str| Reply::parse(&bytes, &key, job_id, request).err();
+        let other = JobId::from_random([2; 16]);
+        assert_eq!(refused(other, &reply.request), Some(MessageError::OtherRequest));
+        assert_eq!(refused(reply.job_id, &digest(b"x")), Some(MessageError::OtherRequest));
+        for at in 0..bytes.len() {
+            let mut altered = bytes.clone();
+            altered[at] ^= 1;
+            assert!(Reply::parse(&altered, &key, reply.job_id, &reply.request).is_err(), "byte {at}");
+        }
     }
 
     proptest! {
         #[test]
         fn hostile_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             let _ = SignedRequest::parse(&bytes, &server().verifying_key());
+            let _ = Reply::parse(&bytes, &server().verifying_key(), JobId::from_random([1; 16]), "");
             for kind in [Kind::Reset, Kind::Change, Kind::Unlock, Kind::Verify] {
                 let _ = Body::decode(kind, &bytes);
             }

@@ -133,3 +133,13 @@ pub enum Outcome {
     /// Sent to a domain controller, and whether it was done is not known yet.
     Unknown(Failure),
 }
+
+impl Outcome {
+    /// What stood in the way, if anything did.
+    pub const fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Refused(failure) | Self::Retry(failure) | Self::Unknown(failure) => Some(failure),
+            Self::Done(_) | Self::CodeSent { .. } | Self::CodeAccepted { .. } => None,
+        }
+    }
+}

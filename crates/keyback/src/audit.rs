@@ -1,78 +1,53 @@
-//! `keyback audit`: what was about to be done, and what came of it.
+//! `keyback audit`: what was about to be done, what came of it, and whether the record is whole.
 
-use crate::output::{self, Trouble, plain};
+mod cef;
+mod csv;
+mod directory_audit;
+mod export;
+mod retention;
+mod row;
+mod verify;
+
+pub use export::Format;
+pub use retention::keep_pruning;
+
+use crate::cli::AuditCommand;
+use crate::config::{Config, ConfigError};
+use crate::output::{self, BLIND, Trouble};
+use keyback_agent::Journal;
 use keyback_core::CorrelationId;
-use keyback_core::audit::{AuditEvent, AuditResult, Phase};
-use keyback_store::{AuditRow, Store};
-use serde_json::{Value, json};
+use keyback_core::audit::Head;
+use keyback_store::Store;
 use std::process::ExitCode;
 
-const fn phase(event: &AuditEvent) -> &'static str {
-    match event.phase {
-        Phase::Intent => "intent",
-        Phase::Outcome => "outcome",
+/// `audit …`.
+pub async fn run(config: &Config, command: AuditCommand) -> Result<ExitCode, Trouble> {
+    if let AuditCommand::Head { json } = command {
+        return say_head(config, json);
     }
-}
-
-const fn result(event: &AuditEvent) -> &'static str {
-    match event.result {
-        AuditResult::Pending => "pending",
-        AuditResult::Success => "success",
-        AuditResult::Failure => "failure",
+    let server = config.server()?;
+    if !server.store.exists() {
+        return Err(Trouble {
+            exit: BLIND,
+            ..Trouble::internal(format!("the store {} is not there", server.store.display()))
+        });
     }
-}
-
-/// One row, with the field names of Entra's own audit log where it has them.
-fn as_json(row: &AuditRow) -> Value {
-    let event = &row.event;
-    json!({
-        "number": row.number,
-        "activityDateTime": event.at.to_string(),
-        "loggedByService": "Self-service Password Management",
-        "category": "UserManagement",
-        "activityDisplayName": event.activity.display_name(),
-        "correlationId": event.correlation_id,
-        "jobId": event.job_id,
-        "phase": phase(event),
-        "result": result(event),
-        "resultReason": event.failure.as_ref().map(|failure| failure.cause.summary()),
-        "code": event.failure.as_ref().map(|failure| failure.code),
-        "cause": event.failure.as_ref().map(|failure| failure.cause),
-        "user": event.user_name,
-        "objectGUID": event.object_guid,
-        "ipAddress": event.source,
-        "done": event.done,
-        "failure": event.failure,
-    })
-}
-
-fn describe(row: &AuditRow) -> String {
-    let event = &row.event;
-    let mut detail = String::new();
-    if let Some(done) = &event.done {
-        detail = format!("  dc={}", done.dc);
-        if let Some((before, after)) = done.key_version {
-            detail.push_str(&format!(" key version {before} -> {after}"));
+    let store = Store::open(&server.store).await?;
+    let done = match command {
+        AuditCommand::List { correlation_id, limit, json } => list(&store, correlation_id, limit, json).await,
+        AuditCommand::Verify { head, json } => verify::run(&store, config, head, json).await,
+        AuditCommand::Export { format, since, until, out } => {
+            export::run(&store, format, since, until, out.as_deref()).await
         }
-    }
-    if let Some(failure) = &event.failure {
-        detail = format!("  {} {}  keyback doctor --job {}", failure.code, failure.cause, event.job_id);
-    }
-    format!(
-        "{:>5}  {}  {}  {:<7}  {:<7}  {}  {}{}",
-        row.number,
-        event.at,
-        event.correlation_id,
-        phase(event),
-        result(event),
-        event.activity.display_name(),
-        plain(&event.user_name),
-        plain(&detail)
-    )
+        AuditCommand::Prune { json } => retention::prune(&store, config, json).await,
+        AuditCommand::Erase { guid, json } => retention::erase(&store, guid, json).await,
+        AuditCommand::Head { .. } => Ok(ExitCode::SUCCESS),
+    };
+    store.close().await;
+    done
 }
 
-/// `audit list`.
-pub async fn list(
+async fn list(
     store: &Store,
     of: Option<CorrelationId>,
     limit: u32,
@@ -80,12 +55,37 @@ pub async fn list(
 ) -> Result<ExitCode, Trouble> {
     let rows = store.list_audit(of, limit).await?;
     if as_document {
-        output::say_json(&rows.iter().map(as_json).collect::<Vec<_>>())?;
+        output::say_json(&rows.iter().map(row::as_json).collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     }
     if rows.is_empty() {
         output::note("No audit rows.");
     }
-    rows.iter().for_each(|row| output::say(&describe(row)));
+    rows.iter().for_each(|row| output::say(&row::describe(row)));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What this machine's agent has seen of the chain; `None` where it has seen nothing yet.
+fn agents_head(config: &Config) -> Result<Option<Head>, Trouble> {
+    let journal = &config.agent()?.journal;
+    if !journal.exists() {
+        return Ok(None);
+    }
+    Journal::read_audit_head(journal).map_err(|error| Trouble::of(BLIND, &error))
+}
+
+fn say_head(config: &Config, json: bool) -> Result<ExitCode, Trouble> {
+    let head = agents_head(config).map_err(|trouble| match config.agent() {
+        Err(ConfigError::Missing(section)) => ConfigError::Missing(section).into(),
+        _ => trouble,
+    })?;
+    if json {
+        output::say_json(&head)?;
+    } else {
+        match head {
+            Some(head) => output::say(&head.to_string()),
+            None => output::note("This agent has seen no audit chain yet."),
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }

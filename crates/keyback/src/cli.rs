@@ -1,12 +1,14 @@
 //! The command line's form. What each command does lies in its own module.
 
+use crate::audit::Format;
 use crate::config::Config;
 use crate::doctor::DoctorOptions;
 use crate::init::InitOptions;
 use crate::output::Trouble;
 use crate::scan::ScanOptions;
 use clap::{Args, Parser, Subcommand};
-use keyback_core::{CorrelationId, JobId};
+use keyback_core::audit::Head;
+use keyback_core::{CorrelationId, JobId, ObjectGuid, Timestamp};
 use std::path::PathBuf;
 
 /// Self-service password reset for Active Directory that names the cause of every failure.
@@ -79,7 +81,10 @@ Without --dc the [agent] section of the configuration is used; with --dc no conf
 With --all, --json is {checked, ready, not_ready, unknown, seconds, dc, causes: [{cause, state, code, count, summary, \
 examples, fixes}], users: [{dn, objectGUID, userPrincipalName, verdicts: [{cause, state, code, summary}]}]}; users holds \
 those with verdicts only.\n\
-Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage or configuration, 3 it could not look.")]
+--fix --json prints {outcome, why, before, changes, refused, fix_at, undo_file, after}; outcome is healthy, refused, \
+shown, mended, changed (mended, and something else is wrong) or failed. --undo --json prints {outcome, why, file, \
+objects}; outcome is undone, nothing_to_undo, changed_since or shown.\n\
+Exit codes: 0 nothing is wrong (any more), 1 something is, 2 wrong usage or configuration, 3 it could not look.")]
     Doctor(Box<DoctorOptions>),
     /// Say what a code means: AADSTS120008, 120008, 0x52D, 52e, 33004, a name, or a whole pasted error
     #[command(after_help = "\
@@ -113,7 +118,7 @@ Exit codes: 0 no failure found, 1 failures found, 2 wrong usage, 3 nothing could
         #[command(subcommand)]
         command: JobCommand,
     },
-    /// Look at the audit trail
+    /// Look at the audit trail, verify it, export it, delete from it
     Audit {
         #[command(flatten)]
         config: ConfigPath,
@@ -168,6 +173,57 @@ pub enum AuditCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Look whether the record is whole, and name the first link that is not
+    #[command(
+        after_help = "Exit codes: 0 whole, 1 broken, 2 wrong usage or configuration, 3 it could not look."
+    )]
+    Verify {
+        /// What `keyback audit head` printed beside the agent; read from its journal where that is on this machine
+        #[arg(long, value_name = "NUMBER:HASH")]
+        head: Option<Head>,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write rows for another program
+    Export {
+        /// Which form
+        #[arg(long, value_enum, default_value = "jsonl")]
+        format: Format,
+        /// Only from then on: a date (2026-11-24, UTC), a time (2026-11-24T07:00:00Z) or a span (7d, 24h)
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        since: Option<Timestamp>,
+        /// Only before
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        until: Option<Timestamp>,
+        /// Into this file, which only its owner may read; standard output when absent
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Delete what is older than `[audit]` in the configuration allows; `serve` does it every hour
+    Prune {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete what names one person; the rows stay, and so does the chain
+    Erase {
+        /// The person's objectGUID
+        guid: ObjectGuid,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// The newest row that this machine's agent has seen, for `audit verify --head`
+    Head {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn instant(text: &str) -> Result<Timestamp, String> {
+    crate::scan::since(text).map(|at| Timestamp::from_micros(at.as_microsecond()))
 }
 
 #[cfg(test)]
@@ -178,5 +234,13 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_date_is_its_midnight_in_utc() {
+        let midnight = Ok(Timestamp::from_micros(1_795_478_400_000_000));
+        assert_eq!(instant("2026-11-24"), midnight);
+        assert_eq!(instant("2026-11-24T01:00:00+01:00"), midnight);
+        assert!(instant("yesterday").is_err());
     }
 }

@@ -25,6 +25,9 @@ pub struct Config {
     /// Between the two, when they are two processes.
     #[serde(default)]
     pub relay: Relay,
+    /// How long the audit trail is kept.
+    #[serde(default)]
+    pub audit: Audit,
 }
 
 /// How the pages and mails call you.
@@ -128,6 +131,23 @@ pub struct Mail {
 pub struct Relay {
     /// A Unix socket that the server makes and the agent dials.
     pub socket: Option<PathBuf>,
+}
+
+/// How long the audit trail is kept.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Rows.
+    pub keep_days: u32,
+    /// Whom they are about; not longer than the rows.
+    pub personal_days: u32,
+}
+
+impl Default for Audit {
+    /// A year's rows are there for the audit in the month after it; names for as long as a complaint takes.
+    fn default() -> Self {
+        Self { keep_days: 400, personal_days: 180 }
+    }
 }
 
 /// Why the configuration cannot be used.
@@ -308,6 +328,22 @@ impl Config {
                 );
             }
         }
+        let Audit { keep_days, personal_days } = self.audit;
+        if keep_days == 0 || personal_days == 0 {
+            return wrong(
+                "audit.keep_days",
+                "nothing would be kept".to_owned(),
+                "Write at least one day for keep_days and personal_days.",
+            );
+        }
+        if personal_days > keep_days {
+            let problem = format!("{personal_days} is more than keep_days, {keep_days}");
+            return wrong(
+                "audit.personal_days",
+                problem,
+                "Names go with their rows at the latest: lower it.",
+            );
+        }
         if let Some(agent) = &self.agent {
             if agent.dc.is_empty() {
                 return wrong(
@@ -407,6 +443,20 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("lisen") && text.contains("line "), "{text}");
         assert!(error.remedy().contains("keyback.example.toml"));
+    }
+
+    #[test]
+    fn names_are_not_kept_longer_than_their_rows() {
+        let with = |lines: &str| load(&format!("{EXAMPLE}\n[audit]\n{lines}\n"));
+        assert!(with("keep_days = 30\npersonal_days = 30").is_ok());
+        for (bad, at) in [
+            ("keep_days = 0", "audit.keep_days"),
+            ("personal_days = 0", "audit.keep_days"),
+            ("keep_days = 30", "audit.personal_days"),
+        ] {
+            let error = with(bad).expect_err(bad);
+            assert!(matches!(error, ConfigError::Value { key, .. } if key == at), "{error}");
+        }
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! `keyback doctor USER`: why a reset of this user fails, with the evidence, and what mends it.
 //!
-//! Runs from the agent's configuration, or stand-alone from flags, against any Active Directory.
+//! Runs from the agent's configuration, or stand-alone from flags, against any Active Directory. `--fix` mends what has a
+//! clear least change ([`fix`]), `--undo` takes it back ([`undo`]).
 
 mod all;
+mod fix;
+mod fix_page;
 mod html;
 mod job;
+mod mending;
 mod page;
 mod roll;
+mod undo;
 
 use crate::cli::ConfigPath;
 use crate::config::{Agent, ConfigError, read_secret};
@@ -18,6 +23,7 @@ use keyback_agent::doctor::{self, Case, Observed, Setting};
 use keyback_core::diagnosis::{Diagnosis, State};
 use keyback_core::job::Operation;
 use keyback_core::{JobId, NewPassword, SystemClock, UserName};
+use mending::Mending;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,7 +33,7 @@ use zeroize::Zeroizing;
 #[derive(Args)]
 pub struct DoctorOptions {
     /// Whom to look at
-    #[arg(value_name = "USER", allow_hyphen_values = true, required_unless_present_any = ["job", "all"])]
+    #[arg(value_name = "USER", allow_hyphen_values = true, required_unless_present_any = ["job", "all", "undo"])]
     user: Option<String>,
     /// Instead of USER: the job that was refused, with what was read at the time
     #[arg(long, value_name = "ID", conflicts_with_all = ["user", "dc", "reply", "all"])]
@@ -53,6 +59,8 @@ pub struct DoctorOptions {
     /// What the domain controller answered when it refused: "50 00002098: SecErr: …"
     #[arg(long, value_name = "RESULT TEXT")]
     reply: Option<String>,
+    #[command(flatten)]
+    mending: Mending,
 }
 
 /// Which directory, when no configuration says it.
@@ -86,10 +94,14 @@ pub async fn run(options: DoctorOptions) -> Result<ExitCode, Trouble> {
     if options.all.all {
         return everybody(options).await;
     }
+    if options.mending.undo.is_some() {
+        let (directory, _) = open(options.place, &options.config).await?;
+        return undo::run(&options.mending, &directory, options.json).await;
+    }
     let candidate = options.candidate_file.as_deref().map(read_candidate).transpose()?;
     let (name, observed) = match (options.job, &options.user) {
         (Some(id), _) => {
-            let again = options.again || candidate.is_some();
+            let again = options.again || candidate.is_some() || options.mending.fix;
             match job::recall(&options.config.load()?, id, again).await? {
                 job::Known::Then(at, diagnosis) => {
                     output::note(&format!("keyback: as it was at {at}, when the job was refused"));
@@ -104,13 +116,11 @@ pub async fn run(options: DoctorOptions) -> Result<ExitCode, Trouble> {
         }
         (None, None) => return Err(Trouble::usage("nobody was named", "Give a USER, --all, or --job ID.")),
     };
-    let (directory, setting) = if options.place.dc.is_empty() {
-        let config = options.config.load()?;
-        from_config(config.agent()?).await?
-    } else {
-        options.place.open()?
-    };
+    let (directory, setting) = open(options.place, &options.config).await?;
     let case = Case { name: &name, candidate: candidate.as_ref(), observed: observed.as_ref() };
+    if options.mending.fix {
+        return fix::run(&options.mending, &directory, &setting, &case, options.json).await;
+    }
     let diagnosis = doctor::diagnose(&directory, &setting, &case, &SystemClock).await;
     print(&diagnosis, options.json, options.html.as_deref())
 }
@@ -133,6 +143,10 @@ async fn everybody(options: DoctorOptions) -> Result<ExitCode, Trouble> {
     };
     let outputs = Outputs { json: options.json, html: options.html.as_deref() };
     all::run(&options.all, &outputs, &directory, &setting).await
+}
+
+async fn open(place: Place, config: &ConfigPath) -> Result<(Directory, Setting), Trouble> {
+    if place.dc.is_empty() { from_config(config.load()?.agent()?).await } else { place.open() }
 }
 
 fn print(diagnosis: &Diagnosis, as_document: bool, html: Option<&Path>) -> Result<ExitCode, Trouble> {

@@ -3,6 +3,7 @@
 use crate::config::{Agent, ConfigError, Server, read_secret};
 use crate::output::{Trouble, USAGE};
 use keyback_agent::{AgentKeys, UnsealingKey};
+use keyback_core::audit::Keys;
 use keyback_core::keys::{Purpose, SealingKey, SigningKey, VerifyingKey, read_key_file, write_key_file};
 use keyback_server::Sealer;
 use std::io::{self, Write};
@@ -22,14 +23,28 @@ fn unusable(path: &Path) -> impl Fn(keyback_core::keys::KeyError) -> Trouble + '
     }
 }
 
-/// The server's key, and what it has pinned of the agent.
-pub fn sealer(server: &Server) -> Result<Sealer, Trouble> {
+/// The server's signing key.
+pub fn server_signing(server: &Server) -> Result<SigningKey, Trouble> {
     let text = read_secret("server's signing key", &server.signing_key_file)?;
     let [seed] = read_key_file(Purpose::ServerSigning, &text).map_err(unusable(&server.signing_key_file))?;
+    SigningKey::from_seed(&seed).map_err(unusable(&server.signing_key_file))
+}
+
+/// Whose signatures count in the audit chain.
+pub fn audit_keys(server: &Server) -> Result<Keys, Trouble> {
+    let pinned = public("agent's public key", &server.agent_key_file)?;
+    let [_, verifying] =
+        read_key_file(Purpose::AgentPublic, &pinned).map_err(unusable(&server.agent_key_file))?;
+    let agents = vec![VerifyingKey::from_bytes(*verifying)];
+    Ok(Keys { server: server_signing(server)?.verifying_key(), agents })
+}
+
+/// The server's key, and what it has pinned of the agent.
+pub fn sealer(server: &Server) -> Result<Sealer, Trouble> {
+    let signing = server_signing(server)?;
     let pinned = public("agent's public key", &server.agent_key_file)?;
     let [sealing, verifying] =
         read_key_file(Purpose::AgentPublic, &pinned).map_err(unusable(&server.agent_key_file))?;
-    let signing = SigningKey::from_seed(&seed).map_err(unusable(&server.signing_key_file))?;
     let sealing = SealingKey::from_bytes(*sealing).map_err(unusable(&server.agent_key_file))?;
     Ok(Sealer::new(signing, sealing, VerifyingKey::from_bytes(*verifying)))
 }

@@ -16,7 +16,7 @@ mod scan;
 mod serve;
 
 use clap::Parser;
-use cli::{AuditCommand, Cli, Command, JobCommand};
+use cli::{Cli, Command, JobCommand};
 use output::Trouble;
 use std::process::ExitCode;
 
@@ -53,13 +53,6 @@ async fn run(cli: Cli) -> Result<ExitCode, Trouble> {
                 JobCommand::Wait { id, json, seconds } => job::wait(&store, id, seconds, json).await,
             }
         }
-        Command::Audit { config, command } => {
-            let store = serve::open_store(&config.load()?).await?;
-            match command {
-                AuditCommand::List { correlation_id, limit, json } => {
-                    audit::list(&store, correlation_id, limit, json).await
-                }
-            }
-        }
+        Command::Audit { config, command } => audit::run(&config.load()?, command).await,
     }
 }

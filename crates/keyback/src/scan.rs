@@ -48,7 +48,8 @@ pub struct ScanOptions {
     html: Option<PathBuf>,
 }
 
-fn since(text: &str) -> Result<Timestamp, String> {
+/// A date, which begins at midnight UTC, a time, or how long ago.
+pub fn since(text: &str) -> Result<Timestamp, String> {
     let unreadable =
         || "write a date (2026-03-01), a time (2026-03-01T06:00:00Z) or a span (7d, 24h, 30m)".to_owned();
     if let Ok(time) = text.parse::<Timestamp>() {

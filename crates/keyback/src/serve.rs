@@ -2,7 +2,7 @@
 
 use crate::config::{Agent as AgentSection, Config, ConfigError, Server as ServerSection};
 use crate::output::{self, BLIND, Trouble, USAGE};
-use crate::{keyfiles, relay};
+use crate::{audit, keyfiles, relay};
 use keyback_ad::Sid;
 use keyback_agent::{Agent, AgentParts, Journal, MailConfig, Mailer};
 use keyback_core::relay::Relay;
@@ -137,6 +137,12 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
         let jobs = jobs.clone();
         async move { jobs.run().await }
     });
+    let pruning = tokio::spawn(audit::keep_pruning(
+        store.clone(),
+        config.audit,
+        keyfiles::server_signing(section)?,
+        stop.clone(),
+    ));
     let pages = tokio::spawn(web::serve(listener, tls, router, web::Limits::default(), stop.clone()));
     tracing::info!(listen = %section.listen, public_url = %section.public_url, "keyback is ready");
     output::note(&format!("keyback: ready at {}", section.public_url));
@@ -147,7 +153,9 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
     if let Some(agent) = agent {
         agent.stop(Duration::from_secs(2)).await;
     }
-    let _ = tokio::time::timeout(Duration::from_secs(2), async { (engine.await, pages.await) }).await;
+    let _ =
+        tokio::time::timeout(Duration::from_secs(2), async { (engine.await, pages.await, pruning.await) })
+            .await;
     store.close().await;
     Ok(ExitCode::SUCCESS)
 }

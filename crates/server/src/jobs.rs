@@ -13,6 +13,7 @@ use keyback_core::job::{JobEvent, JobState, Operation};
 use keyback_core::message::{self, Body, Header, MessageError, Reply};
 use keyback_core::outcome::Outcome;
 use keyback_core::relay::{Relay, RelayError};
+use keyback_core::statement::Said;
 use keyback_core::{
     ChallengeId, Clock, CorrelationId, Failure, JobId, PlainCode, TicketHash, Timestamp, UserName, ids,
 };
@@ -393,6 +394,7 @@ impl Jobs {
             correlation_id: asked.correlation_id,
             sender,
             recipient,
+            head: Some(engine.store.audit_head()).filter(|head| head.number > 0),
         };
         let message = engine.sealer.seal(&header, &asked.body)?;
         // It is offered at once: born running, it costs one commit less.
@@ -453,9 +455,18 @@ impl Jobs {
         let digest = keyback_core::message::digest(&message);
         let answer = engine.relay.request(message, engine.limits.lease).await;
         let again_at = self.now().plus(wait_after(attempt, engine.limits.retry));
+        let mut said = None;
         let (outcome, diagnosis) = match answer {
             Ok(bytes) => match Reply::parse(&bytes, engine.sealer.agent(), job.id, &digest) {
-                Ok(reply) => (reply.outcome, reply.diagnosis),
+                Ok((reply, agents_word)) => {
+                    if let Some(head) =
+                        reply.head.filter(|head| head.number > engine.store.audit_head().number)
+                    {
+                        tracing::error!(%head, "the agent has seen a newer audit chain than this store holds: `keyback audit verify`");
+                    }
+                    said = Some(agents_word);
+                    (reply.outcome, reply.diagnosis)
+                }
                 // Not the agent's word: it says nothing about what was done.
                 Err(error) => {
                     let failure = Failure::of(error.cause()).seen("reply", error.to_string(), "relay");
@@ -471,7 +482,7 @@ impl Jobs {
             }
             Err(RelayError::NoAnswer) => (Outcome::Unknown(Failure::of(Cause::AgentHeartbeatStale)), None),
         };
-        self.answered(job, attempt, outcome, diagnosis.as_ref(), again_at).await
+        self.answered(job, attempt, outcome, diagnosis.as_ref(), said.as_ref(), again_at).await
     }
 
     async fn answered(
@@ -480,11 +491,12 @@ impl Jobs {
         attempt: u32,
         outcome: Outcome,
         diagnosis: Option<&Diagnosis>,
+        said: Option<&Said>,
         again_at: Timestamp,
     ) -> Result<(), StoreError> {
         let event = JobEvent::Answered { outcome: outcome.clone(), again_at };
         let challenge_text;
-        let mut effects = Effects { diagnosis, ..Effects::default() };
+        let mut effects = Effects { diagnosis, said, ..Effects::default() };
         match &outcome {
             Outcome::Done(done) => effects.done = Some(done),
             Outcome::CodeSent { challenge, person, .. } => {

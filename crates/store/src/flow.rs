@@ -98,8 +98,10 @@ impl Store {
         .bind(flow.expires_at.as_micros())
         .execute(&mut *tx)
         .await?;
-        insert_job(&mut tx, job).await?;
-        Ok(tx.commit().await?)
+        let head = insert_job(&mut tx, self.audit_head(), job).await?;
+        tx.commit().await?;
+        head.into_iter().for_each(|head| self.set_head(head));
+        Ok(())
     }
 
     /// The flow that a ticket stands for, unless its time is over.

@@ -1,10 +1,12 @@
 //! Jobs, as they were left by the last transition.
 
 use crate::flow::parsed;
+use crate::trail::{Entry, append};
 use crate::{Store, StoreError};
-use keyback_core::audit::{Activity, AuditEvent};
+use keyback_core::audit::{Activity, AuditEvent, Head};
 use keyback_core::diagnosis::Diagnosis;
 use keyback_core::job::{JobState, Kind, Operation};
+use keyback_core::statement::Said;
 use keyback_core::{CorrelationId, Done, Failure, JobId, ObjectGuid, Person, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -97,6 +99,8 @@ pub struct Effects<'a> {
     pub diagnosis: Option<&'a Diagnosis>,
     /// The row that goes after.
     pub outcome: Option<&'a AuditEvent>,
+    /// The agent's word that it rests on.
+    pub said: Option<&'a Said>,
     /// A code was mailed: to whom, under which challenge.
     pub code_sent: Option<(&'a str, &'a Person)>,
     /// The code was right until then.
@@ -131,22 +135,12 @@ fn read(row: &AnyRow) -> Result<Job, StoreError> {
     })
 }
 
-pub(crate) async fn insert_audit(
+/// The job and its intent; gives the audit chain's new head. `None`, and neither, where the user has an open job already.
+pub(crate) async fn insert_job(
     tx: &mut Transaction<'_, Any>,
-    event: &AuditEvent,
-) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO audit (at, correlation_id, job_id, event) VALUES ($1, $2, $3, $4)")
-        .bind(event.at.as_micros())
-        .bind(event.correlation_id.to_string())
-        .bind(event.job_id.to_string())
-        .bind(json("audit event", event)?)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
-/// The job and its intent. `false`, and neither, where the user has an open job already.
-pub(crate) async fn insert_job(tx: &mut Transaction<'_, Any>, job: &NewJob) -> Result<bool, StoreError> {
+    known: Head,
+    job: &NewJob,
+) -> Result<Option<Head>, StoreError> {
     let intent = &job.intent;
     let inserted = sqlx::query(
         "INSERT INTO job (id, correlation_id, flow_id, kind, operation, user_name, object_guid, source, activity, message, \
@@ -170,18 +164,19 @@ pub(crate) async fn insert_job(tx: &mut Transaction<'_, Any>, job: &NewJob) -> R
     .execute(&mut **tx)
     .await?;
     if inserted.rows_affected() == 0 {
-        return Ok(false);
+        return Ok(None);
     }
-    insert_audit(tx, intent).await?;
-    Ok(true)
+    append(tx, known, &Entry::of(intent, None)).await.map(Some)
 }
 
 impl Store {
     /// Adds a job that asks or answers for a flow, and its intent.
     pub async fn add_job(&self, job: &NewJob) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
-        insert_job(&mut tx, job).await?;
-        Ok(tx.commit().await?)
+        let head = insert_job(&mut tx, self.audit_head(), job).await?;
+        tx.commit().await?;
+        head.into_iter().for_each(|head| self.set_head(head));
+        Ok(())
     }
 
     /// Submits the job that a flow was all about: the job, the flow's end and the intent in one transaction. One open
@@ -210,8 +205,9 @@ impl Store {
             let mine = mine.ok_or_else(|| StoreError::Unreadable { what: "flow", value: flow })?;
             return Ok(Submitted::Already(parsed("job id", &mine)?));
         }
-        if insert_job(&mut tx, job).await? {
+        if let Some(head) = insert_job(&mut tx, self.audit_head(), job).await? {
             tx.commit().await?;
+            self.set_head(head);
             return Ok(Submitted::Created);
         }
         let open: String = sqlx::query_scalar(
@@ -328,10 +324,12 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
         }
+        let mut head = None;
         if let Some(event) = effects.outcome {
-            insert_audit(&mut tx, event).await?;
+            head = Some(append(&mut tx, self.audit_head(), &Entry::of(event, effects.said)).await?);
         }
         tx.commit().await?;
+        head.into_iter().for_each(|head| self.set_head(head));
         Ok(true)
     }
 

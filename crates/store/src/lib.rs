@@ -4,10 +4,14 @@
 //! by `keyback_core::job`, here it is only kept. SQLite in WAL mode with `synchronous=FULL`: what was committed is there
 //! after a power cut. One connection writes.
 
+#[cfg(test)]
+mod chain_tests;
 mod error;
 mod flow;
 mod job;
+mod legacy;
 mod open;
+mod retention;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -16,4 +20,5 @@ pub use error::StoreError;
 pub use flow::{Flow, NewFlow};
 pub use job::{Attempt, Effects, Job, NewJob, Submitted};
 pub use open::Store;
-pub use trail::AuditRow;
+pub use retention::{Erased, Pruned};
+pub use trail::{AuditRow, AuditSpan};

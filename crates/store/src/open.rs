@@ -1,11 +1,13 @@
 //! Opening the database.
 
 use crate::StoreError;
+use keyback_core::audit::Head;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyPool, Executor};
 use std::fmt::Write;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What every connection is told first. FULL: a commit is on the disk when it returns.
@@ -17,6 +19,7 @@ const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRA
 pub struct Store {
     pub(crate) writer: AnyPool,
     pub(crate) readers: AnyPool,
+    pub(crate) head: Arc<Mutex<Head>>,
 }
 
 fn pool(connections: u32) -> AnyPoolOptions {
@@ -54,7 +57,13 @@ impl Store {
             .await
             .map_err(|source| StoreError::Migrate { path: path.to_owned(), source })?;
         let readers = pool(2).connect_with(options).await.map_err(failed)?;
-        Ok(Self { writer, readers })
+        let store = Self { writer, readers, head: Arc::new(Mutex::new(Head::NONE)) };
+        store.chain_legacy().await?;
+        let mut tx = store.writer.begin().await?;
+        let head = crate::trail::read_head(&mut tx).await?;
+        drop(tx);
+        store.set_head(head);
+        Ok(store)
     }
 
     /// Finishes what runs and closes the file.

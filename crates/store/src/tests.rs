@@ -124,7 +124,7 @@ async fn an_end_is_kept_with_its_audit_row_and_without_the_sealed_message() -> T
     assert_eq!((ended.message, ended.state), (None, next));
     assert_eq!(lab.store.list_attempts(job.id).await?.len(), 1);
     let trail = lab.store.list_audit(Some(lab.flow), 10).await?;
-    let phases: Vec<_> = trail.iter().map(|row| (row.event.phase, row.event.result)).collect();
+    let phases: Vec<_> = trail.iter().map(|row| (row.facts.phase, row.facts.result)).collect();
     assert_eq!(phases, [(Phase::Intent, AuditResult::Pending), (Phase::Outcome, AuditResult::Failure)]);
     assert!(lab.store.list_audit(Some(CorrelationId::from_random([9; 16])), 10).await?.is_empty());
     Ok(())

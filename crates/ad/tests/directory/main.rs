@@ -5,6 +5,7 @@ mod access;
 mod connect;
 mod find;
 mod hostile;
+mod mend;
 mod settle;
 mod stage;
 mod support;

@@ -50,6 +50,8 @@ impl Finding {
 
 impl From<Finding> for Verdict {
     fn from(finding: Finding) -> Self {
+        // What is not proven is not mended.
+        let automatic = finding.fix.automatic && finding.state == State::Confirmed;
         Self {
             code: finding.cause.code(),
             cause: finding.cause,
@@ -57,7 +59,7 @@ impl From<Finding> for Verdict {
             summary: finding.summary,
             because: finding.because,
             rules_out: finding.rules_out,
-            fix: finding.fix,
+            fix: Remedy { automatic, ..finding.fix },
         }
     }
 }

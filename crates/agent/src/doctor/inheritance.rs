@@ -64,14 +64,23 @@ fn delegates<'a>(
     (decision.granted).then(|| places.get(last).copied()).flatten()
 }
 
-/// The container from which an inherited ACE comes: the nearest of these that has it explicitly.
-pub(super) fn origin<'a>(containers: &'a [Container], ace: Numbered<'_>, class: Guid) -> Option<&'a Dn> {
+/// The container from which an inherited ACE comes, and its own ACE there: the nearest of these that has it explicitly.
+pub(super) fn source<'a>(
+    containers: &'a [Container],
+    ace: &Ace,
+    class: Guid,
+) -> Option<(&'a Dn, Numbered<'a>)> {
     let stamped = |own: &Ace| own.inherited_by(class, None, None).unwrap_or_else(|| own.clone());
-    let has_it = |descriptor: &SecurityDescriptor| {
-        descriptor.aces().any(|own| !own.ace.is_inherited() && stamped(own.ace).covers(&stamped(ace.ace)))
-    };
-    let source = containers.iter().find(|container| container.descriptor.as_ref().is_some_and(has_it));
-    source.map(|container| &container.dn)
+    let is_it = |own: &Numbered<'_>| !own.ace.is_inherited() && stamped(own.ace).covers(&stamped(ace));
+    containers.iter().find_map(|container| {
+        let own = container.descriptor.as_ref()?.aces().find(is_it)?;
+        Some((&container.dn, own))
+    })
+}
+
+/// The container alone.
+pub(super) fn origin<'a>(containers: &'a [Container], ace: Numbered<'_>, class: Guid) -> Option<&'a Dn> {
+    source(containers, ace.ace, class).map(|(dn, _)| dn)
 }
 
 /// Whether every container above can be judged.

@@ -1,15 +1,11 @@
 //! What mends a fault: a sentence, and the commands with the names filled in.
 
+use super::mend::is_automatic;
 use super::view::{ps_quoted, quoted};
 use keyback_ad::Ground;
 use keyback_ad::descriptor::Server;
 use keyback_codes::Cause;
 use keyback_core::diagnosis::{Command, Remedy, Shell};
-
-/// Whether keyback can mend it itself. Nothing, as long as `doctor --fix` does not exist.
-pub const fn is_automatic(_cause: Cause) -> bool {
-    false
-}
 
 /// What the catalogue says, where nothing better is known.
 pub(super) fn general(cause: Cause) -> Remedy {

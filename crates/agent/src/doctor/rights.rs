@@ -3,109 +3,17 @@
 
 use super::finding::{Finding, Report};
 use super::inheritance::{self, Cut};
+use super::mend::is_narrow;
 use super::protection;
 use super::remedy::{self, by_server, cmd, powershell, sh};
+use super::right::Right;
 use super::view::{Seen, View, ps_quoted, quoted, sddl};
 use super::words::{list, says};
 use keyback_ad::descriptor::{Decision, Effect, Numbered, Question, Reason, Server, Token};
-use keyback_ad::guid::{self, Guid};
+use keyback_ad::guid;
 use keyback_ad::{Dn, Ground, Sid, Subject};
 use keyback_codes::Cause;
 use keyback_core::diagnosis::{Command, Remedy, State};
-use keyback_core::job::Operation;
-
-/// One right that keyback uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Right {
-    Reset,
-    Unlock,
-    PwdLastSet,
-    Change,
-    Unexpire,
-}
-
-impl Right {
-    const ON_USER: [Self; 4] = [Self::Reset, Self::Unlock, Self::PwdLastSet, Self::Change];
-
-    const fn id(self) -> &'static str {
-        match self {
-            Self::Reset => "rights.reset",
-            Self::Unlock => "rights.lockoutTime",
-            Self::PwdLastSet => "rights.pwdLastSet",
-            Self::Change => "rights.change",
-            Self::Unexpire => "rights.unexpire",
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Reset => "Reset Password",
-            Self::Unlock => "Write lockoutTime",
-            Self::PwdLastSet => "Write pwdLastSet",
-            Self::Change => "Change Password",
-            Self::Unexpire => "Unexpire Password",
-        }
-    }
-
-    /// What it is called when nobody gave it.
-    const fn missing(self) -> Cause {
-        match self {
-            Self::Reset => Cause::RightsResetMissing,
-            Self::Unlock => Cause::RightsUnlockAttributeMissing,
-            Self::PwdLastSet | Self::Unexpire => Cause::RightsPwdLastSetMissing,
-            Self::Change => Cause::RightsCannotChange,
-        }
-    }
-
-    fn question(self, class: Guid) -> Question {
-        match self {
-            Self::Reset => Question::reset_password(),
-            Self::Unlock => Question::write_lockout_time(class),
-            Self::PwdLastSet => Question::write_pwd_last_set(class),
-            Self::Change => Question::change_password(),
-            Self::Unexpire => Question::control_right(guid::UNEXPIRE_PASSWORD),
-        }
-    }
-
-    const fn attribute(self) -> Option<&'static str> {
-        match self {
-            Self::Unlock => Some("lockoutTime"),
-            Self::PwdLastSet => Some("pwdLastSet"),
-            Self::Reset | Self::Change | Self::Unexpire => None,
-        }
-    }
-
-    const fn guid(self) -> Guid {
-        match self {
-            Self::Reset => guid::RESET_PASSWORD,
-            Self::Unlock => guid::LOCKOUT_TIME,
-            Self::PwdLastSet => guid::PWD_LAST_SET,
-            Self::Change => guid::CHANGE_PASSWORD,
-            Self::Unexpire => guid::UNEXPIRE_PASSWORD,
-        }
-    }
-
-    /// As SDDL and dsacls write it.
-    const fn letters(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Reset => ("CR", "CA;Reset Password"),
-            Self::Unlock => ("WP", "WP;lockoutTime"),
-            Self::PwdLastSet => ("WP", "WP;pwdLastSet"),
-            Self::Change => ("CR", "CA;Change Password"),
-            Self::Unexpire => ("CR", "CA;Unexpire Password"),
-        }
-    }
-
-    /// Whether the operation that was refused has any use for it.
-    const fn matters(self, operation: Option<Operation>) -> bool {
-        match (self, operation) {
-            (_, None) | (Self::PwdLastSet | Self::Unexpire, Some(_)) => true,
-            (Self::Reset, Some(operation)) => matches!(operation, Operation::Reset),
-            (Self::Change, Some(operation)) => matches!(operation, Operation::Change),
-            (Self::Unlock, Some(operation)) => matches!(operation, Operation::Reset | Operation::Unlock),
-        }
-    }
-}
 
 /// Why a right is missing.
 enum Loss<'a> {
@@ -413,11 +321,13 @@ fn deny(view: &View<'_>, ground: &Ground, subject: &Subject, taken: &Taken<'_, N
             ace.ace.rights().map(|rights| rights.sid.to_string()).unwrap_or_default()
         ))],
     );
-    let fix = remedy::with(
+    let mut fix = remedy::with(
         Cause::RightsDenyAce,
         format!("Remove the deny ACE from {place}, or {connector} from the group that it names."),
         if origin.is_some() { Vec::new() } else { commands },
     );
+    // keyback takes an ACE away only where it can be read, and where that is all it is for.
+    fix.automatic &= is_narrow(ace.ace) && (origin.is_some() || !ace.ace.is_inherited());
     Finding::confirmed(Cause::RightsDenyAce, summary, &ids(&taken.rights))
         .ruling_out(&[Cause::RightsResetMissing, Cause::RightsInheritanceOff, Cause::RightsProtectedObject])
         .mended_by(fix)

@@ -10,24 +10,24 @@ use keyback_core::{ObjectGuid, SourceAnchor};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-const DOMAIN: &str = "S-1-5-21-1-2-3";
-const CONNECTOR: &str = "S-1-5-21-1-2-3-1105";
-const RESET: &str = "00299570-246d-11d0-a768-00aa006e0529";
-const CHANGE: &str = "ab721a53-1e2f-11d0-9819-00aa0040529b";
-const USER: &str = "bf967aba-0de6-11d0-a285-00aa003049e2";
-const LOCKOUT: &str = "28630ebf-41d5-11d1-a9c1-0000f80367c1";
-const PWD_LAST_SET: &str = "bf967a0a-0de6-11d0-a285-00aa003049e2";
+pub(super) const DOMAIN: &str = "S-1-5-21-1-2-3";
+pub(super) const CONNECTOR: &str = "S-1-5-21-1-2-3-1105";
+pub(super) const RESET: &str = "00299570-246d-11d0-a768-00aa006e0529";
+pub(super) const CHANGE: &str = "ab721a53-1e2f-11d0-9819-00aa0040529b";
+pub(super) const USER: &str = "bf967aba-0de6-11d0-a285-00aa003049e2";
+pub(super) const LOCKOUT: &str = "28630ebf-41d5-11d1-a9c1-0000f80367c1";
+pub(super) const PWD_LAST_SET: &str = "bf967a0a-0de6-11d0-a285-00aa003049e2";
 const DAY: i64 = 864_000_000_000;
 
-fn sid(text: &str) -> Sid {
+pub(super) fn sid(text: &str) -> Sid {
     text.parse().expect("a SID")
 }
 
-fn sd(text: &str) -> SecurityDescriptor {
+pub(super) fn sd(text: &str) -> SecurityDescriptor {
     SecurityDescriptor::from_sddl(text, None).expect("SDDL")
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_micros(1_800_000_000_000_000)
 }
 
@@ -36,7 +36,7 @@ fn days_ago(days: i64) -> FileTime {
 }
 
 /// What writeback needs, as it stands on the user (inherited) or on the OU.
-fn delegated(flags: &str) -> String {
+pub(super) fn delegated(flags: &str) -> String {
     [("CR", RESET), ("WP", LOCKOUT), ("WP", PWD_LAST_SET)]
         .map(|(mask, what)| format!("(OA;{flags};{mask};{what};{USER};{CONNECTOR})"))
         .concat()
@@ -58,12 +58,12 @@ fn policy() -> Policy {
 }
 
 /// A healthy user of a Windows domain, for each test to spoil.
-struct Patient {
-    ground: Ground,
-    subject: Subject,
+pub(super) struct Patient {
+    pub(super) ground: Ground,
+    pub(super) subject: Subject,
 }
 
-fn healthy() -> Patient {
+pub(super) fn healthy() -> Patient {
     let dn = |text: &str| Dn::parse(text).expect("a DN");
     let container = |name: &str, descriptor: &str| Container {
         dn: dn(name),
@@ -140,7 +140,12 @@ fn judged(patient: Patient, candidate: Option<&str>, observed: Option<&Observed>
     let name = UserName::parse("ada").expect("a name");
     let candidate = candidate
         .map(|text| NewPassword::parse(Zeroizing::new(text.as_bytes().to_vec())).expect("a password"));
-    let examination = Examination {
+    let case = Case { name: &name, candidate: candidate.as_ref(), observed };
+    judge(&examined(patient), &Setting::default(), &case, now())
+}
+
+pub(super) fn examined(patient: Patient) -> Examination {
+    Examination {
         dcs: vec![DcState {
             dc: "dc1".to_owned(),
             port: 636,
@@ -156,9 +161,7 @@ fn judged(patient: Patient, candidate: Option<&str>, observed: Option<&Observed>
         found: Some(Found::One(Box::new(patient.subject))),
         questions: 7,
         took: Duration::from_millis(30),
-    };
-    let case = Case { name: &name, candidate: candidate.as_ref(), observed };
-    judge(&examination, &Setting::default(), &case, now())
+    }
 }
 
 fn verdicts(diagnosis: &Diagnosis) -> Vec<(&'static str, State)> {
@@ -172,7 +175,7 @@ fn of(spoil: impl FnOnce(&mut Patient)) -> Vec<(&'static str, State)> {
 }
 
 /// The descriptor of the user, by what comes before and what after the healthy ACEs.
-fn with_aces(patient: &mut Patient, flags: &str, before: &str, after: &str) {
+pub(super) fn with_aces(patient: &mut Patient, flags: &str, before: &str, after: &str) {
     let text = format!("D:{flags}{before}{}{after}", change());
     patient.subject.descriptor = Some(sd(&text));
 }

@@ -3,7 +3,7 @@
 //! A number alone is never a code: the table [`LABELS`] says behind which words it is one. Names and prefixed forms count
 //! wherever they stand. GUIDs, times, ports and versions match no line of the table. Big files are `scan`'s.
 
-use super::{Found, explain_code, known};
+use super::{Found, explain_code, known, trim};
 use crate::catalogue::Entry;
 
 /// What a number behind a label is read as.
@@ -85,14 +85,18 @@ const LABELS: &[(&str, Reading)] = &[
     ("verification code", Reading::Nothing),
 ];
 
+/// Characters before or behind a number in which the words stand that tell what it is.
+const NEAR: usize = 400;
+
 /// Finds the codes in a text, in the order in which they stand there, each once.
 ///
 /// What has the form of a code of ours and is not in the catalogue comes back as a guess.
 pub fn explain_text(text: &str) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     let words = words(text);
+    let about_ldap = is_about_ldap(text);
     for &word in &words {
-        let Some(answer) = read(text, word) else { continue };
+        let Some(answer) = read(text, word, about_ldap) else { continue };
         let again = |old: &Found| match (old.entries.first(), answer.entries.first()) {
             (Some(old), Some(new)) => std::ptr::eq(*old, *new),
             (None, None) => old.query.eq_ignore_ascii_case(&answer.query),
@@ -108,10 +112,8 @@ pub fn explain_text(text: &str) -> Vec<Found> {
     }
     // Nothing but codes, side by side: then bare numbers are meant.
     if found.is_empty() && words.len() <= 8 {
-        let bare: Vec<Found> = words.iter().map(|word| explain_code(word.text)).collect();
-        if bare.iter().all(|answer| !answer.is_unknown()) {
-            return bare;
-        }
+        let bare: Option<Vec<Found>> = words.iter().map(|word| if_known(word.text)).collect();
+        return bare.unwrap_or_default();
     }
     found
 }
@@ -146,11 +148,16 @@ fn words(text: &str) -> Vec<Word<'_>> {
     words
 }
 
-fn read(text: &str, word: Word<'_>) -> Option<Found> {
+/// Without a guess, which costs a look at every spelling of the catalogue.
+fn if_known(word: &str) -> Option<Found> {
+    (!known(trim(word)).is_empty()).then(|| explain_code(word))
+}
+
+fn read(text: &str, word: Word<'_>, about_ldap: bool) -> Option<Found> {
     prefixed(word.text)
         .or_else(|| hexadecimal(text, word))
         .or_else(|| sub_code(text, word))
-        .or_else(|| labelled(text, word))
+        .or_else(|| labelled(text, word, about_ldap))
         .or_else(|| in_brackets(text, word))
         .or_else(|| signed(word.text))
         .or_else(|| named(word.text))
@@ -199,7 +206,8 @@ fn sub_code(text: &str, word: Word<'_>) -> Option<Found> {
         return None;
     }
     // 80090308 stands before every refused bind; the code behind `data` is the answer.
-    let line = rest.lines().next().unwrap_or_default();
+    let near = rest.char_indices().nth(NEAR).map_or(rest, |(end, _)| &rest[..end]);
+    let line = near.lines().next().unwrap_or_default();
     if line.contains("AcceptSecurityContext") && line.contains("data ") {
         return None;
     }
@@ -221,7 +229,7 @@ fn label(text: &str, at: usize) -> Option<(&'static str, Reading)> {
     LABELS.iter().filter(fits).max_by_key(|(label, _)| label.len()).copied()
 }
 
-fn labelled(text: &str, word: Word<'_>) -> Option<Found> {
+fn labelled(text: &str, word: Word<'_>, about_ldap: bool) -> Option<Found> {
     let (_, reading) = label(text, word.at)?;
     let decimal = word.text.parse::<i64>().ok();
     let hex = word.text.len() == 8 && word.text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -230,13 +238,10 @@ fn labelled(text: &str, word: Word<'_>) -> Option<Found> {
         Reading::Any if decimal.is_some_and(|value| (1..=123).contains(&value)) => ldap(word),
         Reading::Any | Reading::Big => {
             let big = decimal.is_some_and(|value| !(0..1000).contains(&value));
-            let found = (big || (hex && reading == Reading::Any)).then(|| explain_code(word.text))?;
-            (!found.is_unknown()).then_some(found)
+            (big || (hex && reading == Reading::Any)).then(|| if_known(word.text)).flatten()
         }
         Reading::Ldap => decimal.filter(|value| *value != 0).and_then(|_| ldap(word)),
-        Reading::PerhapsLdap => {
-            decimal.filter(|value| *value != 0 && is_about_ldap(text)).and_then(|_| ldap(word))
-        }
+        Reading::PerhapsLdap => decimal.filter(|value| *value != 0 && about_ldap).and_then(|_| ldap(word)),
         Reading::Bind => {
             let after = &text[word.at + word.text.len()..];
             // `data 530 rows` is something else.
@@ -277,7 +282,8 @@ fn in_brackets(text: &str, word: Word<'_>) -> Option<Found> {
     let value: u32 = word.text.parse().ok().filter(|value| (1..=123).contains(value))?;
     let before = text[..word.at].strip_suffix('(')?.trim_end();
     let closed = text[word.at + word.text.len()..].starts_with(')');
-    let line = before.lines().next_back().unwrap_or_default();
+    let near = before.char_indices().rev().nth(NEAR).map_or(before, |(start, _)| &before[start..]);
+    let line = near.lines().next_back().unwrap_or_default();
     let words =
         before.ends_with(|c: char| c.is_ascii_alphabetic()) && line.to_ascii_lowercase().contains("ldap");
     (closed && words)
@@ -288,8 +294,7 @@ fn in_brackets(text: &str, word: Word<'_>) -> Option<Found> {
 /// An HRESULT or NTSTATUS printed as a signed number: nothing else looks like `-2147016552`.
 fn signed(word: &str) -> Option<Found> {
     let value: i64 = word.parse().ok()?;
-    let found = (-0x8000_0000..=-0x3000_0000).contains(&value).then(|| explain_code(word))?;
-    (!found.is_unknown()).then_some(found)
+    (-0x8000_0000..=-0x3000_0000).contains(&value).then(|| if_known(word)).flatten()
 }
 
 /// A symbolic name of the catalogue: with `_`, a capital inside, or the dot of a cause id.
@@ -302,7 +307,7 @@ fn named(word: &str) -> Option<Found> {
     {
         return None;
     }
-    let found = explain_code(word);
+    let found = if_known(word)?;
     // `LdapErr` says which part of the server speaks; the codes beside it say what happened.
     let tells = |entry: &&Entry| !matches!(entry.family, "ad-class" | "dsid");
     found.entries.first().is_some_and(tells).then_some(found)

@@ -143,9 +143,17 @@ const fn begins(anchor: &[u8], beginning: &[u8]) -> bool {
 
 /// Which anchors a record holds: only their families are looked for in it.
 pub(super) fn kinds(bytes: &[u8]) -> Kinds {
+    // The packed search takes no text that is shorter than its vectors: zeros make up for that.
+    let mut room = [0; 64];
+    let bytes = match room.get_mut(..bytes.len()) {
+        Some(begin) => {
+            begin.copy_from_slice(bytes);
+            &room[..]
+        }
+        None => bytes,
+    };
     let mut seen = 0_u64;
     match SEARCHER.as_ref() {
-        // A short text has no room for the packed search.
         Some(searcher) if bytes.len() >= searcher.minimum_len() => {
             let mut from = 0;
             while let Some(hit) = searcher.find_in(bytes, (from..bytes.len()).into()) {
@@ -186,8 +194,8 @@ fn find_slowly(bytes: &[u8], from: usize) -> Option<usize> {
     hits.min()
 }
 
-/// Bytes after an anchor that are looked at to judge it: a hit nearer to the end of what is there waits for more.
-pub(super) const LOOKS_AHEAD: usize = 32;
+/// An anchor and the bytes after it that are looked at to judge it are no longer than this.
+pub(super) const LOOKS_AHEAD: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -224,7 +224,7 @@ impl Document {
             Some((begin, depth)) if self.walked - begin > LONGEST_RECORD => {
                 note(notes, "a record was longer than 1 MiB and was read in parts");
                 // Cut where no code can be torn apart.
-                let last = self.walked - anchors::LOOKS_AHEAD * 8;
+                let last = self.walked - anchors::LOOKS_AHEAD * 4;
                 let cut =
                     memchr::memrchr3(b' ', b',', b'{', &buffer[begin..last]).map_or(last, |at| begin + at);
                 let cut = cut.max(begin + LONGEST_RECORD / 2);

@@ -79,9 +79,10 @@ impl Lines {
         let mut keep = None;
         while let Some(hit) = anchors::find(lines, from) {
             let begin = statement_begin(lines, hit, floor, LOOK_BACK);
-            let end = statement_end(lines, begin, LONGEST_RECORD).max(line_end(lines, hit));
+            let (end, sure) = statement_end(lines, begin, LONGEST_RECORD);
+            let end = end.max(line_end(lines, hit));
             let long = end - begin > LONGEST_RECORD;
-            if end == whole && !last && !long && bytes.len() - begin <= LONGEST_RECORD {
+            if !sure && !last && !long && bytes.len() - begin <= LONGEST_RECORD {
                 keep = Some(begin); // its next lines may be on their way
                 break;
             }
@@ -90,27 +91,31 @@ impl Lines {
             let place = Place { record: counted.1 + 1, line: counted.1 + 1 };
             if long {
                 note(notes, "a record is longer than 1 MiB and was read in parts");
-                let around = hit.saturating_sub(1024).max(begin)..end.min(hit + AROUND);
-                from = around.end;
-                read(&lines[around], place, found);
+                let (mut next, mut read_to) = (Some(hit), begin);
+                while let Some(hit) = next {
+                    let around = hit.saturating_sub(1024).max(read_to)..end.min(hit + AROUND);
+                    read_to = around.end;
+                    read(&lines[around], place, found);
+                    next = anchors::find(&lines[..end], read_to);
+                }
             } else {
                 read(&lines[begin..end], place, found);
-                from = end;
             }
-            floor = if long { begin } else { end };
+            (from, floor) = (end, end);
         }
         let done = match keep {
             Some(begin) => begin,
             // The statement that the last line belongs to may go on, and a hit in what follows needs its beginning.
             None if !last => {
                 let begin = statement_begin(lines, whole.saturating_sub(1), floor, LOOK_BACK);
-                if bytes.len() - begin > LONGEST_RECORD { whole } else { begin.max(from.min(whole)) }
+                if bytes.len() - begin > LONGEST_RECORD { whole } else { begin }
             }
             None => whole,
         };
         self.passed =
             counted.1 + memchr::memchr_iter(b'\n', &bytes[counted.0.min(done)..done]).count() as u64;
-        self.searched = if keep.is_some() { 0 } else { whole - done };
+        // What stands at the end of the last line may be judged otherwise once the next is there.
+        self.searched = if keep.is_some() { 0 } else { (whole - done).saturating_sub(anchors::LOOKS_AHEAD) };
         done
     }
 }
@@ -118,7 +123,7 @@ impl Lines {
 /// A line that is too long is cut where no anchor can be torn apart.
 fn cut_here(bytes: &[u8], notes: &mut Vec<String>) -> usize {
     note(notes, "a record is longer than 1 MiB and was read in parts");
-    let at = bytes.len() - 64 * anchors::LOOKS_AHEAD;
+    let at = bytes.len() - 32 * anchors::LOOKS_AHEAD;
     memchr::memrchr3(b' ', b',', b'}', &bytes[..at]).map_or(at, |blank| blank + 1)
 }
 

@@ -74,9 +74,10 @@ fn known(family: &str, name: &str) -> Option<&'static Entry> {
         "ntstatus" => Entry::find(family, name.strip_prefix("NT_").unwrap_or(name)),
         "krb" => Entry::find(family, name).or_else(|| {
             let tail = name.split_once("_ERR_").map(|(_, tail)| tail)?;
-            Entry::all().iter().find(|entry| {
+            let (_, entries) = Entry::families().find(|(name, _)| *name == "krb")?;
+            entries.iter().find(|entry| {
                 let named = entry.name.and_then(|it| it.split_once("_ERR_"));
-                entry.family == "krb" && named.is_some_and(|(_, it)| it == tail)
+                named.is_some_and(|(_, it)| it == tail)
             })
         }),
         _ => Entry::find(family, name),

@@ -124,14 +124,15 @@ pub(super) fn line_begin(bytes: &[u8], at: usize) -> usize {
     memchr::memrchr(b'\n', &bytes[..at]).map_or(0, |newline| newline + 1)
 }
 
-/// Where the statement ends that begins at `begin`; no further than `limit` bytes on.
-pub(super) fn statement_end(bytes: &[u8], begin: usize, limit: usize) -> usize {
+/// Where the statement ends that begins at `begin`, no further than `limit` bytes on; and whether that is sure: at the
+/// end of what is there, what follows may belong to it.
+pub(super) fn statement_end(bytes: &[u8], begin: usize, limit: usize) -> (usize, bool) {
     let mut end = line_end(bytes, begin);
     let first = of(&bytes[begin..end]);
     let stamped = first == Opening::Stamped;
     // Python says what was raised behind the lines that it was raised in.
     let mut raised = is_traceback(&bytes[begin..end]);
-    let (mut indented, mut blank, mut plain) = (false, false, 0);
+    let (mut last, mut blank, mut plain) = (first, false, 0);
     let mut at = end;
     while at < bytes.len() && at - begin <= limit {
         let next = line_end(bytes, at);
@@ -139,24 +140,24 @@ pub(super) fn statement_end(bytes: &[u8], begin: usize, limit: usize) -> usize {
         let opening = of(line);
         match opening {
             Opening::Blank => {
-                blank = true;
-                at = next;
+                (blank, at) = (true, next);
                 continue;
             }
-            Opening::GoesOn if first == Opening::Object && !line[0].is_ascii_whitespace() => break,
-            Opening::GoesOn if blank && !stamped => break,
+            Opening::GoesOn if first == Opening::Object && !line[0].is_ascii_whitespace() => {
+                return (end, true);
+            }
+            Opening::GoesOn if blank && !stamped => return (end, true),
             Opening::GoesOn => raised |= is_traceback(line),
             Opening::Plain if is_traceback(line) && !blank => raised = true,
-            Opening::Plain if raised && indented => raised = false,
+            Opening::Plain if raised && last == Opening::GoesOn => raised = false,
+            // Objects in a row are records of their own.
+            Opening::Object if last == Opening::Object => return (end, true),
             Opening::Plain | Opening::Object if stamped && !blank && plain < PLAIN_LINES => plain += 1,
-            Opening::Plain | Opening::Object | Opening::Stamped | Opening::Own => break,
+            Opening::Plain | Opening::Object | Opening::Stamped | Opening::Own => return (end, true),
         }
-        indented = opening == Opening::GoesOn;
-        blank = false;
-        at = next;
-        end = next;
+        (last, blank, at, end) = (opening, false, next, next);
     }
-    end
+    (end, at < bytes.len())
 }
 
 fn is_traceback(line: &[u8]) -> bool {
@@ -165,22 +166,24 @@ fn is_traceback(line: &[u8]) -> bool {
 
 /// Where the statement begins that holds `at`. Nothing before `floor` belongs to it.
 pub(super) fn statement_begin(bytes: &[u8], at: usize, floor: usize, limit: usize) -> usize {
+    let opening = |begin: usize| {
+        let line = &bytes[begin..bytes.len().min(begin + 256)];
+        of(&line[..line_end(line, 0)])
+    };
     let own = line_begin(bytes, at).max(floor);
     let mut begin = own;
     // Back to a line that cannot be but the first of its statement, and from there forwards again.
     while begin > floor && own - begin < limit {
-        let line = &bytes[begin..bytes.len().min(begin + 256)];
-        match of(&line[..line_end(line, 0)]) {
+        let before = line_begin(bytes, begin - 1).max(floor);
+        match opening(begin) {
             Opening::Stamped | Opening::Own => break,
-            Opening::Object if bytes[line_begin(bytes, begin - 1)..].first() == Some(&b'{') => break,
-            Opening::Object | Opening::GoesOn | Opening::Blank | Opening::Plain => {
-                begin = line_begin(bytes, begin - 1).max(floor);
-            }
+            Opening::Object if opening(before) == Opening::Object => break,
+            Opening::Object | Opening::GoesOn | Opening::Blank | Opening::Plain => begin = before,
         }
     }
     while begin < own {
-        let end = statement_end(bytes, begin, limit);
-        if end > own {
+        let (end, sure) = statement_end(bytes, begin, limit);
+        if end > own || !sure {
             break;
         }
         begin = end;
@@ -195,7 +198,7 @@ mod tests {
     fn statements(log: &str) -> Vec<&str> {
         let (mut begin, mut all) = (0, Vec::new());
         while begin < log.len() {
-            let end = statement_end(log.as_bytes(), begin, 1 << 20);
+            let (end, _) = statement_end(log.as_bytes(), begin, 1 << 20);
             all.push(&log[begin..end]);
             for at in begin..end {
                 let from = statement_begin(log.as_bytes(), at, 0, 1 << 16);

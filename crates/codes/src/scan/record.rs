@@ -38,7 +38,7 @@ pub(super) fn records_of(value: Value) -> Vec<Value> {
         let (first, second) = (lists.next(), lists.next());
         let own =
             ["id", "errorcode", "status", "error", "result", "resulttype", "resultreason", "correlationid"];
-        let record = object.keys().any(|key| own.contains(&fold(key).as_str()));
+        let record = object.keys().any(|key| is_one_of(key, &own));
         if second.is_none() && object.len() <= 4 && !record {
             key = first.map(|(key, _)| key.clone());
         }
@@ -121,9 +121,9 @@ impl Reader {
             Value::String(text) => self.text(key, text, depth, nested),
             Value::Number(number) => {
                 let field = key.is_some_and(|key| {
-                    matches!(
-                        fold(key).as_str(),
-                        "errorcode" | "resulttype" | "errorcodes" | "signinerrorcode" | "statuserrorcode"
+                    is_one_of(
+                        key,
+                        &["errorcode", "resulttype", "errorcodes", "signinerrorcode", "statuserrorcode"],
                     )
                 });
                 if field {
@@ -165,8 +165,10 @@ impl Reader {
         self.event(object);
         // Data Factory: the number beside failureType; the number alone would be anything.
         let of_factory = object.contains_key("failureType");
+        let mut field = String::new();
         for (key, value) in object {
-            let field = fold(key);
+            field.clear();
+            field.extend(folded(key).map(char::from));
             match (field.as_str(), value) {
                 ("errorcode", Value::String(code)) if of_factory => {
                     add_factory(&mut self.codes, code, 0);
@@ -205,9 +207,8 @@ impl Reader {
 
     /// An event of Windows in the JSON of one tool or another: a provider beside an id.
     fn event(&mut self, object: &Map<String, Value>) {
-        let of = |names: &[&str]| {
-            object.iter().find(|(key, _)| names.contains(&fold(key).as_str())).map(|(_, value)| value)
-        };
+        let of =
+            |names: &[&str]| object.iter().find(|(key, _)| is_one_of(key, names)).map(|(_, value)| value);
         let provider =
             of(&["providername", "provider", "source", "sourcename", "eventsource"]).and_then(inner_text);
         let Some(family) = provider.as_deref().and_then(windows::family_of) else { return };
@@ -276,7 +277,17 @@ pub(super) fn is_label(folded: &str) -> bool {
 }
 
 pub(super) fn fold(key: &str) -> String {
-    key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+    folded(key).map(char::from).collect()
+}
+
+/// Letters and digits in lower case: names of fields are told apart by nothing else.
+fn folded(key: &str) -> impl Iterator<Item = u8> {
+    key.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase())
+}
+
+/// Whether the name of a field is one of these, which are folded.
+fn is_one_of(key: &str, names: &[&str]) -> bool {
+    names.iter().any(|name| folded(key).eq(name.bytes()))
 }
 
 /// Names in the manner of Power BI's: `ModelRefreshFailed_CredentialsNotSpecified`.

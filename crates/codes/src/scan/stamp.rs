@@ -10,6 +10,9 @@ pub(super) fn time_of(text: &str) -> Option<String> {
 
 /// The GUID after a label such as `Correlation ID`, `correlationId`, `Correlation+ID%3A` or `TrackingId`.
 pub(super) fn correlation_id(text: &str) -> Option<String> {
+    if text.len() < "rackingId".len() + GUID {
+        return None;
+    }
     // `Trace ID` ends in the same letters and is another thing.
     for part in ["orrelation", "rackingId", "racking ID", "lient-request-id"] {
         for at in memchr::memmem::find_iter(text.as_bytes(), part) {
@@ -26,12 +29,15 @@ pub(super) fn correlation_id(text: &str) -> Option<String> {
 /// The first GUID of the text.
 pub(super) fn guid_within(text: &str) -> Option<&str> {
     let starts = memchr::memchr_iter(b'-', text.as_bytes()).filter_map(|dash| dash.checked_sub(8));
-    starts.filter_map(|at| text.get(at..at + 36)).find(|part| is_guid(part))
+    starts.filter_map(|at| text.get(at..at + GUID)).find(|part| is_guid(part))
 }
+
+/// Bytes of a GUID.
+const GUID: usize = 36;
 
 /// `8-4-4-4-12` hexadecimal digits.
 pub(super) fn is_guid(text: &str) -> bool {
-    text.len() == 36
+    text.len() == GUID
         && text.bytes().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => byte == b'-',
             _ => byte.is_ascii_hexdigit(),
@@ -40,6 +46,8 @@ pub(super) fn is_guid(text: &str) -> bool {
 
 /// The account that a text names after `UserPrincipalName`, `user account` or `user=`.
 pub(super) fn user(text: &str) -> Option<String> {
+    // Every label ends in one of these.
+    memchr::memchr3(b':', b'=', b'\'', text.as_bytes())?;
     for label in [
         "UserPrincipalName:",
         "userPrincipalName\":",
@@ -75,8 +83,11 @@ pub(super) fn excerpt(text: &str, at: usize) -> String {
         return words(&text[..end]);
     }
     let before = &text[begin..floor(text, at)];
-    let whole = before.find(['"', '\'', '&', ';', ',', '<', '>', '{', '}', '\n']);
-    let whole = whole.or_else(|| before.find(char::is_whitespace)).map_or(before.len(), |found| found + 1);
+    let behind = |(at, border): (usize, &str)| at + border.len();
+    let signs = ['"', '\'', '&', ';', ',', '<', '>', '{', '}', '\n'];
+    let whole =
+        before.match_indices(signs).next().or_else(|| before.match_indices(char::is_whitespace).next());
+    let whole = whole.map_or(before.len(), behind);
     format!("…{}", words(&text[begin + whole..end]))
 }
 

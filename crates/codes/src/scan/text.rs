@@ -2,9 +2,9 @@
 
 use super::Confidence::{self, Certain, Likely};
 use super::anchors::{self, Kinds, beginning};
-use super::{fields, ldap, names, windows};
+use super::{MOST_CODES, fields, ldap, names, windows};
 
-/// The codes of one record, each once.
+/// The codes of one record, each once; no more than [`MOST_CODES`].
 #[derive(Default)]
 pub(super) struct Codes {
     pub(super) list: Vec<Hit>,
@@ -27,9 +27,11 @@ impl Codes {
         at: usize,
     ) {
         let code = code.into();
+        let full = self.list.len() >= MOST_CODES;
         match self.list.iter_mut().find(|known| known.family == family && known.code == code) {
             Some(known) => known.confidence = known.confidence.max(confidence),
-            None => self.list.push(Hit { family, code, confidence, at }),
+            None if !full => self.list.push(Hit { family, code, confidence, at }),
+            None => {}
         }
     }
 

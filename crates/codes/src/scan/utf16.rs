@@ -22,8 +22,9 @@ impl Utf16 {
             let Some((byte, after)) = rest.split_first() else { return };
             self.torn.push(*byte);
             rest = after;
-            let torn = std::mem::take(&mut self.torn);
-            self.characters(&torn, text);
+            let mut torn = std::mem::take(&mut self.torn);
+            torn.drain(..self.characters(&torn, text));
+            self.torn = torn;
         }
         text.reserve(rest.len() / 2 + RUN);
         let mut slow = 0;
@@ -31,17 +32,15 @@ impl Utf16 {
             let (run, after) = rest.split_at(2 * RUN);
             if slow == 0 && if self.big_endian { ascii::<true>(run, text) } else { ascii::<false>(run, text) }
             {
-                rest = after;
+                (rest, self.begun) = (after, true);
                 continue;
             }
-            // A character may be torn by the end of the run.
-            let whole = if self.unit(run, RUN - 1) & 0xfc00 == 0xd800 { run.len() - 2 } else { run.len() };
-            self.characters(&run[..whole], text);
-            rest = &rest[whole..];
+            rest = &rest[self.characters(run, text)..];
             // Text that is not ASCII is seldom alone.
             slow = if slow == 0 { 4 } else { slow - 1 };
         }
-        self.characters(rest, text);
+        let done = self.characters(rest, text);
+        self.torn.extend_from_slice(&rest[done..]);
     }
 
     /// The input has ended: half a character is none.
@@ -56,9 +55,9 @@ impl Utf16 {
         if self.big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }
     }
 
-    fn characters(&mut self, bytes: &[u8], text: &mut Vec<u8>) {
-        let (pairs, odd) = bytes.as_chunks::<2>();
-        let mut units = pairs.len();
+    /// Appends all characters that are there whole; how many bytes they took.
+    fn characters(&mut self, bytes: &[u8], text: &mut Vec<u8>) -> usize {
+        let mut units = bytes.len() / 2;
         if units > 0 && self.unit(bytes, units - 1) & 0xfc00 == 0xd800 {
             units -= 1;
         }
@@ -72,8 +71,7 @@ impl Utf16 {
             begun = true;
         }
         self.begun = begun;
-        debug_assert!(odd.len() < 2);
-        self.torn.extend_from_slice(&bytes[2 * units..]);
+        2 * units
     }
 }
 
@@ -102,6 +100,8 @@ mod tests {
         let mut units: Vec<u16> =
             "\u{feff}plain, and then ünïcödé 𝄞𝄞𝄞 text 𝄞".repeat(5).encode_utf16().collect();
         units.extend([0xd834, 0x41, 0xdd1e, 0xd834, 0xd834, 0xdd1e]);
+        // Halves of characters in a row, at the end of every run and piece.
+        units.extend([0xd834; 300]);
         units.extend("and a long run of nothing but ASCII, for the packing to do".encode_utf16());
         let expected = String::from_utf16_lossy(&units[1..]);
         for big_endian in [false, true] {

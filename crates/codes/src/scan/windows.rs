@@ -98,8 +98,9 @@ impl Windows {
             self.lines += count(&buffer[begin..end]);
             done = end;
         }
-        // A tag may be torn.
-        let keep = memchr::memrchr(b'<', &buffer[done..]).map_or(buffer.len(), |at| done + at);
+        // The beginning of a tag may be torn: `<Event` and the byte behind it.
+        let tail = done.max(buffer.len().saturating_sub(6));
+        let keep = memchr::memrchr(b'<', &buffer[tail..]).map_or(buffer.len(), |at| tail + at);
         self.lines += count(&buffer[done..keep]);
         self.buffer = buffer[keep..].to_vec();
     }

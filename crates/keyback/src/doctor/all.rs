@@ -22,7 +22,7 @@ use std::time::Duration;
 #[derive(Args)]
 pub struct AllOptions {
     /// Instead of USER: everybody in scope
-    #[arg(long, conflicts_with_all = ["user", "candidate_file", "reply"])]
+    #[arg(long, conflicts_with_all = ["user", "candidate_file", "reply", "fix", "undo"])]
     pub all: bool,
     /// With --all: one row for each fault of each user
     #[arg(long, value_name = "FILE", requires = "all", conflicts_with_all = ["user", "job"])]

@@ -4,19 +4,30 @@ use crate::output;
 use crate::page::{HEAD, Page, QUIET};
 use anstyle::{AnsiColor, Style};
 use keyback_codes::catalogue;
-use keyback_core::diagnosis::{Diagnosis, Observation, ProbeOutcome, Shell, State, Verdict};
+use keyback_core::diagnosis::{Command, Diagnosis, Observation, ProbeOutcome, Shell, State, Verdict};
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const DOUBT: Style = AnsiColor::Yellow.on_default();
 
+/// Who it is and what is wrong, without what was read.
+pub fn verdicts(page: &mut Page, diagnosis: &Diagnosis) {
+    heading(page, diagnosis);
+    let several = diagnosis.verdicts.len() > 1;
+    for (number, verdict) in (1..).zip(&diagnosis.verdicts) {
+        fault(page, diagnosis, verdict, several.then_some(number));
+    }
+}
+
 /// The whole page.
 pub fn render(diagnosis: &Diagnosis) -> String {
     let mut page = Page::new();
-    heading(&mut page, diagnosis);
-    let several = diagnosis.verdicts.len() > 1;
-    for (number, verdict) in (1..).zip(&diagnosis.verdicts) {
-        fault(&mut page, diagnosis, verdict, several.then_some(number));
+    verdicts(&mut page, diagnosis);
+    if diagnosis.verdicts.iter().any(|verdict| verdict.fix.automatic) {
+        page.line("");
+        let text =
+            format!("keyback doctor {} --fix shows the least change that mends it.", diagnosis.user.asked);
+        page.paragraph("", &output::plain(&text));
     }
     observations(&mut page, diagnosis);
     if !diagnosis.ruled_out.is_empty() {
@@ -80,15 +91,18 @@ fn fault(page: &mut Page, diagnosis: &Diagnosis, verdict: &Verdict, number: Opti
         }
     }
     page.paragraph("   to mend  ", &output::plain(&verdict.fix.text));
-    for command in &verdict.fix.commands {
-        let shell = match command.shell {
-            Shell::Sh => catalogue::Shell::Sh,
-            Shell::Powershell => catalogue::Shell::Powershell,
-            Shell::Cmd => catalogue::Shell::Cmd,
-        };
-        page.command(shell, &output::plain(&command.line));
-    }
+    verdict.fix.commands.iter().for_each(|line| command(page, line));
     page.paragraph("   more     ", &format!("keyback explain {}", verdict.code));
+}
+
+/// A command line, as it is typed.
+pub fn command(page: &mut Page, command: &Command) {
+    let shell = match command.shell {
+        Shell::Sh => catalogue::Shell::Sh,
+        Shell::Powershell => catalogue::Shell::Powershell,
+        Shell::Cmd => catalogue::Shell::Cmd,
+    };
+    page.command(shell, &output::plain(&command.line));
 }
 
 fn observations(page: &mut Page, diagnosis: &Diagnosis) {

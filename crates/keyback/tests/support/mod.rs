@@ -1,6 +1,8 @@
 //! keyback as its users meet it: the binary, its configuration, its pages and its mails, against the lab.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod alone;
+
 use anyhow::{Context, Result, ensure};
 use keyback_testkit::browser::Browser;
 use keyback_testkit::lab::Lab;

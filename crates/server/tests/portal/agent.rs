@@ -3,7 +3,7 @@
 use hpke::{Deserializable, Kem as _, OpModeR, Serializable};
 use keyback_codes::Cause;
 use keyback_core::keys::{Aead, Kdf, Kem, SealingKey, SigningKey, VerifyingKey};
-use keyback_core::message::{Body, Reply, SignedRequest, VERSION, seal_info};
+use keyback_core::message::{Body, Reply, SignedRequest, seal_info};
 use keyback_core::outcome::Outcome;
 use keyback_core::relay::{Answer, Relay, RelayError};
 use keyback_core::{ChallengeId, Done, Failure, ObjectGuid, Person, SourceAnchor, Timestamp};
@@ -168,13 +168,8 @@ impl Relay for Agent {
             self.permits.acquire().await.unwrap().forget();
             let request = SignedRequest::parse(&request, &self.server).unwrap();
             let outcome = self.outcome(&self.open(&request));
-            let reply = Reply {
-                version: VERSION,
-                job_id: request.header.job_id,
-                request: request.digest,
-                outcome,
-                diagnosis: None,
-            };
+            let now = request.header.not_before;
+            let reply = Reply::new(request.header.job_id, request.digest, outcome, now, request.header.head);
             Ok(reply.sign(&self.signing))
         })
     }
