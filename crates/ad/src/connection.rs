@@ -40,6 +40,8 @@ const ANSWER_MESSAGES: usize = 16;
 pub(crate) struct Answer {
     pub(crate) entries: Vec<Entry>,
     pub(crate) reply: ServerReply,
+    /// Where a paged search goes on; empty at its end.
+    pub(crate) cookie: Vec<u8>,
 }
 
 /// No answer, and whether the question may have left.
@@ -372,7 +374,7 @@ async fn serve(
 }
 
 fn deliver(waiting: &mut HashMap<i32, Waiting>, message: wire::Message, limits: &Limits) -> Result<(), How> {
-    let wire::Message { id, body, size } = message;
+    let wire::Message { id, body, cookie, size } = message;
     if id == 0 {
         // Notice of Disconnection (RFC 4511 section 4.4.1), or something else that nobody asked for.
         let said = match body {
@@ -388,7 +390,7 @@ fn deliver(waiting: &mut HashMap<i32, Waiting>, message: wire::Message, limits: 
     match body {
         Body::Result(raw) => {
             // Nobody waits when the asker was dropped; the answer is then of no use.
-            let _ = asked.reply.send(Ok(Answer { entries: asked.entries, reply: raw.into() }));
+            let _ = asked.reply.send(Ok(Answer { entries: asked.entries, reply: raw.into(), cookie }));
             return Ok(());
         }
         Body::Entry(entry) => asked.entries.push(entry),

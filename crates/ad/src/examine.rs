@@ -4,11 +4,16 @@
 //! connection of its own, so that the token is as new as the question. Independent questions go out together: sign-in,
 //! rootDSE, name and kind of the domain controller, then everything else at once.
 
+mod cache;
+mod everyone;
 mod ground;
+mod membership;
 mod reach;
 mod session;
+mod shared;
 mod subject;
 
+pub use everyone::{EVERYONE, PAGES, Passed, Visitor, Wanted};
 pub use ground::{Connector as ConnectorAccount, Ground};
 pub use reach::DcState;
 pub use subject::{Account, Container, Found, Holder, Subject, Tombstone};

@@ -180,6 +180,8 @@ guids! {
     MEMBER_OF = "bf967991-0de6-11d0-a285-00aa003049e2", "memberOf", Kind::AttributeOf(GROUP_MEMBERSHIP);
     /// member.
     MEMBER = "bf9679c0-0de6-11d0-a285-00aa003049e2", "member", Kind::AttributeOf(GROUP_MEMBERSHIP);
+    /// tokenGroups.
+    TOKEN_GROUPS = "b7c69e6d-2cc7-11d2-854e-00a0c983f608", "tokenGroups", Kind::AttributeOf(REMOTE_ACCESS);
     /// msDS-ResultantPSO.
     RESULTANT_PSO = "b77ea093-88d0-4780-9a98-911f8e8b1dca", "msDS-ResultantPSO", Kind::Attribute;
     /// msDS-PSOApplied.

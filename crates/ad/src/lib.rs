@@ -29,7 +29,8 @@ pub use directory::Directory;
 pub use dn::{Dn, NotADn};
 pub use error::{DirectoryError, FindError, Step};
 pub use examine::{
-    Account, ConnectorAccount, Container, DcState, Examination, Found, Ground, Holder, Subject, Tombstone,
+    Account, ConnectorAccount, Container, DcState, EVERYONE, Examination, Found, Ground, Holder, PAGES,
+    Passed, Subject, Tombstone, Visitor, Wanted,
 };
 pub use find::User;
 pub use mend::{Attribute, MendError, Mender, Object, ValueChange};

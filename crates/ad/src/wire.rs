@@ -22,6 +22,8 @@ const MAX_DEPTH: usize = 16;
 pub(crate) struct Message {
     pub(crate) id: i32,
     pub(crate) body: Body,
+    /// Where a paged search goes on (RFC 2696); empty at its end, and in every other answer.
+    pub(crate) cookie: Vec<u8>,
     /// Bytes on the wire.
     pub(crate) size: usize,
 }
@@ -258,7 +260,21 @@ fn message(tag: StructureTag, size: usize) -> Result<Message, WireError> {
         1 | 5 | 7 | 9 | 11 | 13 | 15 | 24 => Body::Result(result(&mut fields).ok_or(WireError::Malformed)?),
         number => return Err(WireError::UnexpectedType(number)),
     };
-    Ok(Message { id, body, size })
+    let cookie = parts.next().and_then(cookie).unwrap_or_default();
+    Ok(Message { id, body, cookie, size })
+}
+
+/// The answer to the control for paged results (RFC 2696, RFC 4511 section 4.1.11).
+fn cookie(controls: StructureTag) -> Option<Vec<u8>> {
+    let controls = Some(controls).filter(|tag| tag.class == TagClass::Context && tag.id == 0)?;
+    let value = constructed(controls)?.into_iter().find_map(|control| {
+        let mut parts = constructed(control)?.into_iter();
+        (octets(parts.next()?)? == b"1.2.840.113556.1.4.319").then(|| parts.find_map(octets)).flatten()
+    })?;
+    let (_, tag) = Parser::new(MAX_DEPTH).parse(&value).ok()?;
+    let mut parts = constructed(tag)?.into_iter();
+    let _estimated_total = parts.next()?;
+    octets(parts.next()?)
 }
 
 type Fields = std::vec::IntoIter<StructureTag>;
@@ -369,6 +385,27 @@ mod tests {
             decode(&result_message(113, b"odd \xff text\0")).expect("it decodes").expect("it is whole");
         assert_eq!(message.id, 7);
         assert_eq!(message.body, Body::Result(RawResult { code: 113, text: b"odd \xff text\0".to_vec() }));
+    }
+
+    #[test]
+    fn the_cookie_of_a_page_is_found_behind_the_result_and_nowhere_else() {
+        let with = |controls: &[u8]| {
+            let mut inner = vec![2, 1, 7, 0x65, 7, 10, 1, 0, 4, 0, 4, 0];
+            inner.extend(controls);
+            let mut message = vec![0x30, u8::try_from(inner.len()).unwrap_or(0)];
+            message.extend(inner);
+            decode(&message).expect("it decodes").expect("it is whole").cookie
+        };
+        let control = |oid: &[u8], value: &[u8]| {
+            let part = |tag, bytes: &[u8]| [&[tag, u8::try_from(bytes.len()).unwrap_or(0)], bytes].concat();
+            part(0xa0, &part(0x30, &[part(4, oid), part(4, value)].concat()))
+        };
+        let paged = b"1.2.840.113556.1.4.319";
+        let value = [0x30, 8, 2, 1, 0, 4, 3, 9, 8, 7];
+        assert_eq!(with(&control(paged, &value)), [9, 8, 7]);
+        assert!(with(&control(b"1.2.840.113556.1.4.417", &value)).is_empty());
+        assert!(with(&control(paged, &[0x30, 3, 2, 1, 0])).is_empty());
+        assert!(with(&[]).is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! odd (a trace of an old administrator, a policy that passes, a deny for somebody else) is observed and accuses nobody.
 
 mod connector;
+mod everyone;
 mod finding;
 mod identity;
 mod inheritance;
@@ -27,6 +28,7 @@ mod verdict;
 mod view;
 mod words;
 
+pub use everyone::{Audience, Census, diagnose_everyone};
 pub use finding::Finding;
 pub use keyback::KeybackState;
 pub use mend::is_automatic;

@@ -63,9 +63,11 @@ pub fn check_protection(user: &User, connector: &Sid, extra: &[Sid]) -> Result<(
     if DOMAIN_GROUPS.contains(&primary) {
         return protected("primaryGroupID", primary.to_string());
     }
+    // Of several the same one on every server, and a group of the domain before a builtin one that it is in.
     let bad = groups
         .iter()
-        .find(|group| builtin(group) || in_domain(group, &DOMAIN_GROUPS) || extra.contains(group));
+        .filter(|group| builtin(group) || in_domain(group, &DOMAIN_GROUPS) || extra.contains(group))
+        .min();
     bad.map_or(Ok(()), |group| protected("tokenGroups", group.to_string()))
 }
 
@@ -84,6 +86,18 @@ pub fn check_dacl(user: &User, holder: Option<&Acl>) -> Result<(), Failure> {
             Err(Failure::of(Cause::RightsProtectedObject).seen("nTSecurityDescriptor", "not readable", whose))
         }
     }
+}
+
+/// Every group whose members are left alone, in a domain with this SID: `extra` and those that AdminSDHolder protects.
+pub fn protected_groups(domain: Option<&Sid>, extra: &[Sid]) -> Vec<Sid> {
+    let builtin = BUILTIN.parse::<Sid>().ok();
+    let rids_of = |domain: Option<&Sid>, rids: &[u32]| -> Vec<Sid> {
+        domain.into_iter().flat_map(|domain| rids.iter().map(|rid| domain.with_rid(*rid))).collect()
+    };
+    let mut groups = rids_of(builtin.as_ref(), &BUILTIN_GROUPS);
+    groups.extend(rids_of(domain, &DOMAIN_GROUPS));
+    groups.extend_from_slice(extra);
+    groups
 }
 
 /// Refuses accounts that would not let the person in afterwards.

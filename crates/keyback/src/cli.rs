@@ -88,6 +88,9 @@ pub enum Command {
     #[command(after_help = "\
 USER is a userPrincipalName, a sAMAccountName, DOMAIN\\name, a mail address, a DN or an objectGUID.\n\
 Without --dc the [agent] section of the configuration is used; with --dc no configuration is read.\n\
+With --all, --json is {checked, ready, not_ready, unknown, seconds, dc, causes: [{cause, state, code, count, summary, \
+examples, fixes}], users: [{dn, objectGUID, userPrincipalName, verdicts: [{cause, state, code, summary}]}]}; users holds \
+those with verdicts only.\n\
 --fix --json prints {outcome, why, before, changes, refused, fix_at, undo_file, after}; outcome is healthy, refused, \
 shown, mended, changed (mended, and something else is wrong) or failed. --undo --json prints {outcome, why, file, \
 objects}; outcome is undone, nothing_to_undo, changed_since or shown.\n\

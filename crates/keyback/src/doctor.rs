@@ -3,18 +3,22 @@
 //! Runs from the agent's configuration, or stand-alone from flags, against any Active Directory. `--fix` mends what has a
 //! clear least change ([`fix`]), `--undo` takes it back ([`undo`]).
 
+mod all;
 mod fix;
 mod fix_page;
+mod html;
 mod job;
 mod mending;
 mod page;
+mod roll;
 mod undo;
 
 use crate::cli::ConfigPath;
 use crate::config::{Agent, ConfigError, read_secret};
 use crate::output::{self, BLIND, FOUND, Trouble, USAGE};
+use all::{AllOptions, Outputs};
 use clap::Args;
-use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Dn, Limits, Sid};
+use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Dn, FindError, Limits, Sid};
 use keyback_agent::doctor::{self, Case, Observed, Setting};
 use keyback_core::diagnosis::{Diagnosis, State};
 use keyback_core::job::Operation;
@@ -29,10 +33,10 @@ use zeroize::Zeroizing;
 #[derive(Args)]
 pub struct DoctorOptions {
     /// Whom to look at
-    #[arg(value_name = "USER", allow_hyphen_values = true, required_unless_present_any = ["job", "undo"])]
+    #[arg(value_name = "USER", allow_hyphen_values = true, required_unless_present_any = ["job", "all", "undo"])]
     user: Option<String>,
     /// Instead of USER: the job that was refused, with what was read at the time
-    #[arg(long, value_name = "ID", conflicts_with_all = ["user", "dc", "reply"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["user", "dc", "reply", "all"])]
     job: Option<JobId>,
     /// With --job: look again now, at the user whom the job was about
     #[arg(long, requires = "job")]
@@ -42,6 +46,11 @@ pub struct DoctorOptions {
     /// One JSON document on standard output
     #[arg(long)]
     json: bool,
+    /// The report as one page, with nothing to be loaded from elsewhere
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    #[command(flatten)]
+    all: AllOptions,
     #[command(flatten)]
     place: Place,
     /// A file with the password that the person wants, to be judged by the rules
@@ -82,6 +91,9 @@ struct Place {
 
 /// `keyback doctor`.
 pub async fn run(options: DoctorOptions) -> Result<ExitCode, Trouble> {
+    if options.all.all {
+        return everybody(options).await;
+    }
     if options.mending.undo.is_some() {
         let (directory, _) = open(options.place, &options.config).await?;
         return undo::run(&options.mending, &directory, options.json).await;
@@ -93,7 +105,7 @@ pub async fn run(options: DoctorOptions) -> Result<ExitCode, Trouble> {
             match job::recall(&options.config.load()?, id, again).await? {
                 job::Known::Then(at, diagnosis) => {
                     output::note(&format!("keyback: as it was at {at}, when the job was refused"));
-                    return print(&diagnosis, options.json);
+                    return print(&diagnosis, options.json, options.html.as_deref());
                 }
                 job::Known::Ask(name, observed) => (name, observed),
             }
@@ -102,7 +114,7 @@ pub async fn run(options: DoctorOptions) -> Result<ExitCode, Trouble> {
             let name = UserName::parse(user).map_err(|error| Trouble::of(USAGE, &error))?;
             (name, options.reply.as_deref().map(parse_reply).transpose()?)
         }
-        (None, None) => return Err(Trouble::usage("nobody was named", "Give a USER, or --job ID.")),
+        (None, None) => return Err(Trouble::usage("nobody was named", "Give a USER, --all, or --job ID.")),
     };
     let (directory, setting) = open(options.place, &options.config).await?;
     let case = Case { name: &name, candidate: candidate.as_ref(), observed: observed.as_ref() };
@@ -110,14 +122,37 @@ pub async fn run(options: DoctorOptions) -> Result<ExitCode, Trouble> {
         return fix::run(&options.mending, &directory, &setting, &case, options.json).await;
     }
     let diagnosis = doctor::diagnose(&directory, &setting, &case, &SystemClock).await;
-    print(&diagnosis, options.json)
+    print(&diagnosis, options.json, options.html.as_deref())
+}
+
+async fn everybody(options: DoctorOptions) -> Result<ExitCode, Trouble> {
+    let (directory, setting) = if options.place.dc.is_empty() {
+        let config = options.config.load()?;
+        let agent = config.agent()?;
+        let (directory, setting) = from_config(agent).await?;
+        if setting.scope.is_none()
+            && let Err(FindError::NotFound { .. } | FindError::Unreadable { .. }) =
+                directory.resolve_scope(&agent.scope).await
+        {
+            let fix = "Read agent.scope in the configuration: each is the objectGUID of an OU that the connector account sees.";
+            return Err(Trouble::usage("an OU in scope is not there, so nobody knows who is meant", fix));
+        }
+        (directory, setting)
+    } else {
+        options.place.open()?
+    };
+    let outputs = Outputs { json: options.json, html: options.html.as_deref() };
+    all::run(&options.all, &outputs, &directory, &setting).await
 }
 
 async fn open(place: Place, config: &ConfigPath) -> Result<(Directory, Setting), Trouble> {
     if place.dc.is_empty() { from_config(config.load()?.agent()?).await } else { place.open() }
 }
 
-fn print(diagnosis: &Diagnosis, as_document: bool) -> Result<ExitCode, Trouble> {
+fn print(diagnosis: &Diagnosis, as_document: bool, html: Option<&Path>) -> Result<ExitCode, Trouble> {
+    if let Some(file) = html {
+        html::write_one(file, diagnosis)?;
+    }
     if as_document {
         output::say_json(diagnosis)?;
     } else {

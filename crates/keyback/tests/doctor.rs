@@ -170,3 +170,88 @@ fn what_could_not_be_looked_at_and_wrong_usage_have_their_own_exit_codes() -> Re
     }
     Ok(())
 }
+
+#[test]
+fn everybody_is_looked_at_and_the_same_is_said_in_every_form() -> Result<()> {
+    for samba in Samba::ALL {
+        let lab = Lab::shared(samba)?;
+        let alone = StandAlone::new(&lab, "svc-keyback")?;
+        let scope = format!("OU=IT,OU=Staff,{}", lab.base_dn());
+        let (csv, html) = (alone.folder.path().join("all.csv"), alone.folder.path().join("all.html"));
+        let (csv, html) = (csv.display().to_string(), html.display().to_string());
+        let (exit, document) = alone.json(&["--all", "--scope", &scope, "--csv", &csv, "--html", &html])?;
+        ensure!(exit == 1, "{document}");
+        let number = |key: &str| document[key].as_u64().context(key.to_owned());
+        ensure!(number("checked")? == number("ready")? + number("not_ready")? + number("unknown")?);
+        ensure!(number("checked")? > 2 && document["dc"].is_string() && document["seconds"].is_f64());
+        let users = document["users"].as_array().context("users")?;
+        ensure!(users.len() as u64 == number("not_ready")? + number("unknown")?);
+        let admin =
+            users.iter().find(|user| user["dn"].as_str().is_some_and(|dn| dn.starts_with("CN=p-admin,")));
+        let admin = admin.context("p-admin is ready")?;
+        ensure!(causes(admin) == ["rights.protected_object"], "{admin}");
+        let group = document["causes"]
+            .as_array()
+            .context("causes")?
+            .iter()
+            .find(|group| group["cause"] == "rights.protected_object" && group["state"] == "confirmed");
+        let group = group.context("no group")?;
+        for key in ["code", "count", "summary", "examples", "fixes"] {
+            ensure!(!group[key].is_null(), "{key}: {group}");
+        }
+        // The same fault, the same words as for that one alone.
+        let (_, one) = alone.json(&[admin["objectGUID"].as_str().context("objectGUID")?])?;
+        ensure!(one["verdicts"][0]["summary"] == admin["verdicts"][0]["summary"], "{one} {admin}");
+        let rows = std::fs::read_to_string(&csv)?;
+        ensure!(
+            rows.lines().count() > 1 && rows.contains("\"rights.protected_object\",\"confirmed\""),
+            "{rows}"
+        );
+        let page = std::fs::read_to_string(&html)?;
+        ensure!(page.contains("<svg") && page.contains("rights.protected_object"), "{page}");
+        for elsewhere in ["src=", "@import", "url(", "<link", "<script"] {
+            ensure!(!page.contains(elsewhere), "{elsewhere}");
+        }
+        let (exit, lines, err) = alone.run(&["--all", "--scope", &scope, "--json-lines"])?;
+        let lines: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        ensure!(exit == 1 && lines.len() == users.len() + 1, "{err}");
+        ensure!(lines.last().is_some_and(|sum| sum["checked"] == document["checked"]));
+        let (_, text, _) = alone.run(&["--all", "--scope", &scope])?;
+        ensure!(text.lines().next().is_some_and(|first| first.contains("users are ready")), "{text}");
+        let long = text
+            .lines()
+            .find(|line| line.chars().count() > 80 && !line.trim_start().starts_with(['$', 'P', 'C']));
+        ensure!(long.is_none(), "{long:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn who_cannot_look_at_everybody_says_so() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let alone = StandAlone::new(&lab, "svc-keyback")?;
+    let nowhere = format!("OU=Nowhere,{}", lab.base_dn());
+    let (exit, document) = alone.json(&["--all", "--scope", &nowhere])?;
+    ensure!(exit == 3 && document["incomplete"].is_string() && document["checked"] == 0, "{exit} {document}");
+    let (exit, document) = StandAlone::new(&lab, "nobody-there")?.json(&["--all"])?;
+    ensure!(exit == 3 && document["dc"].is_null(), "{exit} {document}");
+    ensure!(document["way"][0]["cause"] == "connector.bind_failed", "{document}");
+    for wrong in [&["--all", "bob"][..], &["bob", "--csv", "x"], &["--all", "--csv", "/nowhere/x"], &[]] {
+        ensure!(alone.run(wrong)?.0 == 2, "{wrong:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn one_user_makes_a_page_too() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let alone = StandAlone::new(&lab, "svc-keyback")?;
+    for (user, expected) in [("p-former", "rights.inheritance_off"), ("bob", "Nothing is wrong")] {
+        let file = alone.folder.path().join(user).display().to_string();
+        alone.run(&[user, "--html", &file])?;
+        let page = std::fs::read_to_string(&file)?;
+        ensure!(page.contains(expected) && page.contains("What was read"), "{page}");
+        ensure!(!page.contains("<script") && !page.contains("src="));
+    }
+    Ok(())
+}

@@ -143,14 +143,7 @@ impl Session<'_> {
                 account: Account::decode(entry),
             })
         });
-        let containers = containers
-            .iter()
-            .map(|dn| Container {
-                dn: dn.clone(),
-                visible: named(dn).is_some(),
-                descriptor: named(dn).and_then(descriptor),
-            })
-            .collect();
+        let containers = containers.iter().map(|dn| container(dn, named(dn))).collect();
         let samba = root.facts.vendor.as_ref().is_some_and(|vendor| vendor.contains("Samba"));
         let ground = Ground {
             dc: self.dc.name.clone(),
@@ -174,6 +167,29 @@ impl Session<'_> {
         };
         Ok((ground, containers))
     }
+
+    /// Containers alone, in the order asked for.
+    pub(super) async fn read_containers(
+        &self,
+        root: &Root,
+        containers: &[Dn],
+    ) -> Result<Vec<Container>, DirectoryError> {
+        let any = containers.iter().map(|dn| Match::text(DN, dn.as_str())).collect();
+        let nothing = LdapFilter::Present("objectClass".to_owned());
+        let op = search(root.base.as_str(), LdapSearchScope::Subtree, nothing, 0, &[DESCRIPTOR]);
+        let answer = self.ask_matching(op, Match::Any(any), vec![descriptors()]).await?;
+        if answer.reply.result != 0 {
+            return Err(self.refused(answer));
+        }
+        let entries = answer.entries.iter().filter_map(|entry| Some((Dn::parse(&entry.dn).ok()?, entry)));
+        let entries: Vec<(Dn, &Entry)> = entries.collect();
+        let named = |dn: &Dn| entries.iter().find(|(found, _)| found == dn).map(|(_, entry)| *entry);
+        Ok(containers.iter().map(|dn| container(dn, named(dn))).collect())
+    }
+}
+
+fn container(dn: &Dn, entry: Option<&Entry>) -> Container {
+    Container { dn: dn.clone(), visible: entry.is_some(), descriptor: entry.and_then(descriptor) }
 }
 
 pub(super) const DN: &str = "distinguishedName";

@@ -8,6 +8,7 @@ use ldap3_proto::control::LdapControl;
 use ldap3_proto::proto::LdapOp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// [MS-ADTS] 3.1.1.3.4.1.11: owner, group and DACL. With the SACL, or without the control, an account without the right
 /// to audit gets no descriptor at all (measured on Samba 4.17.12).
@@ -66,6 +67,22 @@ impl<'a> Session<'a> {
     ) -> Result<Answer, DirectoryError> {
         self.questions.fetch_add(1, Ordering::Relaxed);
         let asked = self.connection.ask_matching(search, filter, controls, self.inner.limits.read).await;
+        self.judge(Step::Read, asked)
+    }
+
+    /// A search that may take longer than others; by `filter` where there is one, else by its own.
+    pub(super) async fn ask_patiently(
+        &self,
+        search: LdapOp,
+        filter: Option<Match>,
+        controls: Vec<LdapControl>,
+        limit: Duration,
+    ) -> Result<Answer, DirectoryError> {
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        let asked = match filter {
+            Some(filter) => self.connection.ask_matching(search, filter, controls, limit).await,
+            None => self.connection.ask(search, controls, limit).await,
+        };
         self.judge(Step::Read, asked)
     }
 

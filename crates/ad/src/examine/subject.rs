@@ -2,8 +2,10 @@
 
 use super::ground::{DESCRIPTOR, Ground, Root, descriptor};
 use super::session::{Session, descriptors, show_deleted};
+use super::shared::Name;
 use crate::connection::{base_search, search};
 use crate::descriptor::SecurityDescriptor;
+use crate::directory::Dc;
 use crate::dn::Dn;
 use crate::error::{DirectoryError, FindError, Step};
 use crate::find::{self, Form, User, attr, by_guid, equals, form_of, people};
@@ -17,7 +19,7 @@ use ldap3_proto::proto::{LdapFilter, LdapSearchScope, LdapSubstringFilter};
 /// At most so many addresses are looked for elsewhere.
 const ADDRESSES: usize = 100;
 /// At most so many others are shown.
-const OTHERS: i32 = 20;
+pub(super) const OTHERS: i32 = 20;
 
 /// What [`Account`] is read from.
 pub(super) const ACCOUNT: [&str; 6] = [
@@ -154,9 +156,9 @@ pub enum Found {
 
 /// Enough of a user to know what to ask next.
 pub(super) struct Glimpse {
-    guid: ObjectGuid,
-    dn: Dn,
-    holder: Holder,
+    pub(super) guid: ObjectGuid,
+    pub(super) dn: Dn,
+    pub(super) holder: Holder,
     pub(super) pso: Option<String>,
 }
 
@@ -166,7 +168,7 @@ pub(super) enum Seen {
     One(Box<Glimpse>),
 }
 
-const GLIMPSE: [&str; 8] = [
+pub(super) const GLIMPSE: [&str; 8] = [
     attr::OBJECT_GUID,
     attr::OBJECT_CLASS,
     attr::SAM_ACCOUNT_NAME,
@@ -178,6 +180,13 @@ const GLIMPSE: [&str; 8] = [
 ];
 
 impl Glimpse {
+    /// `None`: it does not show what every object has.
+    pub(super) fn of(dc: &Dc, entry: &Entry) -> Option<Self> {
+        let (guid, dn) = (find::guid(dc, entry).ok()?, find::dn(dc, &entry.dn).ok()?);
+        let pso = entry.text("msDS-ResultantPSO").map(ToOwned::to_owned);
+        Some(Self { guid, dn, holder: holder(entry), pso })
+    }
+
     /// What lies above, up to the domain's head.
     pub(super) fn containers(&self, base: &Dn) -> Vec<Dn> {
         let up = std::iter::successors(self.dn.parent(), Dn::parent);
@@ -185,7 +194,14 @@ impl Glimpse {
     }
 }
 
-fn holder(entry: &Entry) -> Holder {
+/// Contacts may share an address with a user; computers and groups have no name that a person types.
+pub(super) fn has_names(entry: &Entry) -> bool {
+    let classes = entry.texts(attr::OBJECT_CLASS);
+    let is = |class: &str| classes.iter().any(|known| known.eq_ignore_ascii_case(class));
+    is("user") && !is("computer")
+}
+
+pub(super) fn holder(entry: &Entry) -> Holder {
     let text = |attribute| entry.bytes(attribute).map(crate::reply::clean);
     let addresses = entry.values(attr::PROXY_ADDRESSES).iter();
     Holder {
@@ -242,10 +258,8 @@ impl Session<'_> {
         match entries.iter().filter(is_user).collect::<Vec<_>>().as_slice() {
             [] => Ok(Seen::Nobody),
             [entry] => {
-                let read = (find::guid(&self.dc, entry), find::dn(&self.dc, &entry.dn));
-                let (Ok(guid), Ok(dn)) = read else { return Ok(Seen::Nobody) };
-                let pso = entry.text("msDS-ResultantPSO").map(ToOwned::to_owned);
-                Ok(Seen::One(Box::new(Glimpse { guid, dn, holder: holder(entry), pso })))
+                let glimpse = Glimpse::of(&self.dc, entry);
+                Ok(glimpse.map_or(Seen::Nobody, |glimpse| Seen::One(Box::new(glimpse))))
             }
             several => Ok(Seen::Several(several.iter().map(|entry| holder(entry)).collect())),
         }
@@ -324,34 +338,15 @@ impl Session<'_> {
     ) -> Result<Vec<Holder>, DirectoryError> {
         let own = &glimpse.holder;
         let domain = root.base.dns_domain();
-        let mut any = vec![Match::Equals(
-            attr::CONSISTENCY_GUID,
-            own.consistency_guid.unwrap_or(glimpse.guid.to_wire()).to_vec(),
-        )];
-        any.extend(own.consistency_guid.map(|anchor| Match::Equals(attr::OBJECT_GUID, anchor.to_vec())));
-        for name in own.user_principal_name.iter().chain(&own.mail) {
-            any.push(Match::text(attr::USER_PRINCIPAL_NAME, name));
-            any.push(Match::text(attr::MAIL, name));
-            any.push(Match::text(attr::PROXY_ADDRESSES, &format!("smtp:{name}")));
-            // Every account also has its sAMAccountName at the domain's DNS name for a userPrincipalName.
-            if let Some((account, suffix)) = name.rsplit_once('@')
-                && suffix.eq_ignore_ascii_case(&domain)
-                && !account.is_empty()
-            {
-                any.push(Match::text(attr::SAM_ACCOUNT_NAME, account));
-            }
-        }
-        let addresses = own.proxy_addresses.iter().take(ADDRESSES);
-        any.extend(addresses.map(|address| Match::text(attr::PROXY_ADDRESSES, address)));
+        let anchor = Name::Anchor(own.consistency_guid.unwrap_or(glimpse.guid.to_wire()));
+        let typed = own.user_principal_name.iter().chain(&own.mail).cloned().map(Name::Typed);
+        let addresses = own.proxy_addresses.iter().take(ADDRESSES).cloned().map(Name::Address);
+        let names = std::iter::once(anchor).chain(typed).chain(addresses);
+        let any = names.flat_map(|name| name.terms(&domain)).collect();
         let nothing = LdapFilter::Present("objectClass".to_owned());
         let op = search(root.base.as_str(), LdapSearchScope::Subtree, nothing, OTHERS, &GLIMPSE);
         let answer = self.ask_matching(op, Match::Any(any), Vec::new()).await?;
-        let others = answer.entries.iter().filter(|entry| {
-            // Contacts may share an address with a user; computers and groups have no name that a person types.
-            let classes = entry.texts(attr::OBJECT_CLASS);
-            let is = |class: &str| classes.iter().any(|known| known.eq_ignore_ascii_case(class));
-            is("user") && !is("computer")
-        });
+        let others = answer.entries.iter().filter(|entry| has_names(entry));
         Ok(others.map(holder).filter(|other| other.guid != Some(glimpse.guid)).collect())
     }
 

@@ -4,7 +4,7 @@ use crate::support::*;
 use anyhow::{Result, ensure};
 use keyback_testkit::lab::{Lab, Samba};
 
-const ODD: &str = r#"
+pub const ODD: &str = r#"
 ou Staff/Deep/Deeper/Deepest Staff/Closed
 user h-plain    ou=Staff/Sales pw=Start-Pass1! mail=h-plain@ad.example
 user h-denied   ou=Staff/Sales pw=Start-Pass1! mail=h-denied@ad.example
