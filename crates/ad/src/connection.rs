@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
@@ -95,6 +95,11 @@ pub(crate) struct Connection {
     pub(crate) opened_at: Instant,
 }
 
+/// What carries the bytes.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
 /// Name to addresses.
 pub(crate) async fn resolve(dc: &DcAddress, limits: &Limits) -> Result<Vec<SocketAddr>, DirectoryError> {
     if let Some(address) = dc.address {
@@ -164,7 +169,7 @@ impl Connection {
     }
 
     /// Begins to speak LDAP.
-    pub(crate) fn over(stream: TlsStream<TcpStream>, limits: &Limits) -> Self {
+    pub(crate) fn over(stream: impl Stream, limits: &Limits) -> Self {
         let (requests, queue) = mpsc::channel(16);
         let broken = CancellationToken::new();
         tokio::spawn(serve(stream, queue, broken.clone(), *limits));
@@ -256,10 +261,10 @@ pub(crate) const ROOT_DSE: [&str; 7] = [
 impl RootDse {
     pub(crate) fn decode(dc: &str, answer: &Answer) -> Result<Self, DirectoryError> {
         let [entry] = answer.entries.as_slice() else {
-            return Err(DirectoryError::Refused {
-                dc: dc.to_owned(),
-                step: Step::RootDse,
-                reply: answer.reply.clone(),
+            let (dc, step, reply) = (dc.to_owned(), Step::RootDse, answer.reply.clone());
+            return Err(match reply.result {
+                51 | 52 => DirectoryError::Busy { dc, step, reply },
+                _ => DirectoryError::Refused { dc, step, reply },
             });
         };
         let base = entry.text("defaultNamingContext").and_then(|base| Dn::parse(base).ok());
@@ -322,7 +327,7 @@ struct Waiting {
 
 /// The connection's task: lives as long as the socket and at least one [`Connection`].
 async fn serve(
-    stream: TlsStream<TcpStream>,
+    stream: impl Stream,
     mut queue: mpsc::Receiver<Outgoing>,
     broken: CancellationToken,
     limits: Limits,
@@ -400,4 +405,20 @@ fn deliver(waiting: &mut HashMap<i32, Waiting>, message: wire::Message, limits: 
     let over = items > limits.entries || asked.bytes > limits.message_bytes * ANSWER_MESSAGES;
     waiting.insert(id, asked);
     if over { Err(How::Protocol("the answer is longer than the limit".to_owned())) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dc_that_is_busy_when_it_is_asked_who_it_is_is_busy_and_does_not_refuse() {
+        let decoded = |result| {
+            let reply = ServerReply { result, win32: None, bind_data: None, text: String::new() };
+            RootDse::decode("dc1", &Answer { entries: Vec::new(), reply, cookie: Vec::new() }).err()
+        };
+        assert!(matches!(decoded(51), Some(DirectoryError::Busy { step: Step::RootDse, .. })));
+        assert!(matches!(decoded(52), Some(DirectoryError::Busy { .. })));
+        assert!(matches!(decoded(50), Some(DirectoryError::Refused { .. })));
+    }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     refused: Mutex<Option<RefusedBind>>,
     pub(crate) netbios_name: OnceCell<String>,
+    #[cfg(feature = "simulation")]
+    pub(crate) simulation: Option<crate::simulation::Simulation>,
 }
 
 struct RefusedBind {
@@ -136,6 +138,8 @@ impl Inner {
             limits,
             refused: Mutex::new(None),
             netbios_name: OnceCell::new(),
+            #[cfg(feature = "simulation")]
+            simulation: None,
         }
     }
 
@@ -187,11 +191,20 @@ impl Inner {
     /// A new connection, signed in as the connector account.
     async fn open(&self, dc: &Dc) -> Result<Serving, DirectoryError> {
         self.may_bind()?;
-        let connection = Connection::dial(&dc.address, &self.trust, &self.limits).await?;
+        let connection = self.dial(dc).await?;
         self.bind(dc, &connection).await?;
         let facts = connection.read_root_dse(&dc.name, &self.limits).await?;
         tracing::debug!(dc = %dc.name, policy_hints = facts.policy_hints.is_some(), "connected");
         Ok(Serving { connection, facts })
+    }
+
+    /// A new connection that has not signed in.
+    pub(crate) async fn dial(&self, dc: &Dc) -> Result<Connection, DirectoryError> {
+        #[cfg(feature = "simulation")]
+        if let Some(simulation) = &self.simulation {
+            return simulation.dial(dc, &self.limits);
+        }
+        Connection::dial(&dc.address, &self.trust, &self.limits).await
     }
 
     /// Signs in as the connector account.

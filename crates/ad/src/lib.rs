@@ -18,6 +18,8 @@ mod probe;
 mod reply;
 mod settle;
 mod sid;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod time;
 mod tls;
 mod wire;

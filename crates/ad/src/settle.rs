@@ -4,13 +4,15 @@
 //! set since; whose the last one is, one bind with the new password tells. pwdLastSet alone proves nothing: a domain
 //! controller sets it to 0 when the connector account lacks the Unexpire-Password right.
 
-use crate::connection::{Connection, base_search};
+use crate::connection::base_search;
 use crate::directory::{Dc, Directory, Inner};
 use crate::error::{DirectoryError, Step};
 use crate::find::{attr, by_guid};
 use crate::time::FileTime;
 use crate::write::Pin;
 use keyback_core::{Done, NewPassword, ObjectGuid};
+
+const BAD_PASSWORDS: &str = "badPwdCount";
 
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +21,13 @@ pub enum Settled {
     NotDone,
     /// It was done, and this proves it.
     Done(Done),
-    /// Somebody else set a password since. Theirs stays.
+    /// Somebody else set a password since, and ours was not set. Theirs stays.
     Outrun,
+    /// A password was set since; one bind with the new one may tell whose.
+    NeedsBind {
+        /// badPwdCount of the user there.
+        counted: Option<u32>,
+    },
     /// It cannot be found out.
     Unknown,
 }
@@ -34,6 +41,16 @@ enum Proof {
 }
 
 impl Directory {
+    /// What can be told without a bind: see [`Directory::settle`].
+    pub async fn look(
+        &self,
+        guid: ObjectGuid,
+        pin: &Pin,
+        new: Option<&NewPassword>,
+    ) -> Result<Settled, DirectoryError> {
+        Ok(self.read_since(guid, pin, new.is_some()).await?.0)
+    }
+
     /// Finds out on the domain controller of `pin` what became of a reset or change to `new`, or of an unlock (`None`).
     /// A bind with a wrong password costs one bad-password count, so ask once, and later than the domain controller
     /// may still carry the write out: twice the limit for a write.
@@ -44,11 +61,40 @@ impl Directory {
         new: Option<&NewPassword>,
     ) -> Result<Settled, DirectoryError> {
         let dc = self.inner.listed(&pin.dc)?;
-        let attributes = [attr::KEY_VERSION, attr::PWD_LAST_SET, attr::LOCKOUT_TIME];
+        let (settled, seen) = self.read_since(guid, pin, new.is_some()).await?;
+        let (Settled::NeedsBind { .. }, Some(new), Some(seen)) = (&settled, new, seen) else {
+            return Ok(settled);
+        };
+        let proof = self.inner.prove(&dc, &seen.dn, new).await?;
+        // A password that somebody set between the two questions says nothing about the one before it.
+        let still = match proof {
+            Proof::NotOurs => self.read_since(guid, pin, true).await?.1.is_some_and(|again| again == seen),
+            Proof::Ours | Proof::None => true,
+        };
+        Ok(match proof {
+            Proof::Ours => {
+                let hints = self.inner.offers_hints(&dc).await;
+                Settled::Done(done(&dc, pin.key_version.zip(seen.version), hints))
+            }
+            // Bound to what was read, ours cannot be carried out any more.
+            Proof::NotOurs if still && seen.ahead == Ahead::Changed && pin.is_bound() => Settled::Outrun,
+            // Not done, not done yet, or outrun: nothing that can be read tells these apart.
+            Proof::NotOurs | Proof::None => Settled::Unknown,
+        })
+    }
+
+    async fn read_since(
+        &self,
+        guid: ObjectGuid,
+        pin: &Pin,
+        of_password: bool,
+    ) -> Result<(Settled, Option<Since>), DirectoryError> {
+        let dc = self.inner.listed(&pin.dc)?;
+        let attributes = [attr::KEY_VERSION, attr::PWD_LAST_SET, attr::LOCKOUT_TIME, BAD_PASSWORDS];
         let answer = self.inner.read(&dc, base_search(&by_guid(guid), &attributes)).await?;
         let entry = match (answer.reply.result, answer.entries.first()) {
             (0, Some(entry)) => entry,
-            (0 | 32, _) => return Ok(Settled::Unknown), // deleted meanwhile, or hidden
+            (0 | 32, _) => return Ok((Settled::Unknown, None)), // deleted meanwhile, or hidden
             _ => {
                 let dc = dc.name.clone();
                 return Err(DirectoryError::Refused { dc, step: Step::Read, reply: answer.reply });
@@ -56,31 +102,33 @@ impl Directory {
         };
         let version = entry.number::<i64>(attr::KEY_VERSION);
         let file_time = |attribute| entry.number(attribute).map(FileTime::from_ticks);
-        let Some(new) = new else {
+        if !of_password {
             // Absent is as good as 0: nobody is locked out.
             let locked = file_time(attr::LOCKOUT_TIME).is_some_and(|at| !at.is_zero());
-            return Ok(if locked { Settled::NotDone } else { Settled::Done(done(&dc, None, false)) });
-        };
-        let ahead = ahead(pin, version, file_time(attr::PWD_LAST_SET));
-        match ahead {
-            Ahead::Same => return Ok(Settled::NotDone),
-            Ahead::Further => return Ok(Settled::Outrun),
-            Ahead::Odd => return Ok(Settled::Unknown),
-            Ahead::Changed | Ahead::Unreadable => {}
+            return Ok((if locked { Settled::NotDone } else { Settled::Done(done(&dc, None, false)) }, None));
         }
-        Ok(match self.inner.prove(&dc, &entry.dn, new).await? {
-            Proof::Ours => {
-                let hints = self.inner.offers_hints(&dc).await;
-                Settled::Done(done(&dc, pin.key_version.zip(version), hints))
-            }
-            Proof::NotOurs if ahead == Ahead::Changed => Settled::Outrun,
-            // Not done, not done yet, or outrun: nothing that can be read tells these apart.
-            Proof::NotOurs | Proof::None => Settled::Unknown,
-        })
+        let set = file_time(attr::PWD_LAST_SET);
+        let ahead = ahead(pin, version, set);
+        let settled = match ahead {
+            Ahead::Same => Settled::NotDone,
+            // Ours may have been the first of them, and somebody else's the second.
+            Ahead::Further | Ahead::Odd => Settled::Unknown,
+            Ahead::Changed | Ahead::Unreadable => Settled::NeedsBind { counted: entry.number(BAD_PASSWORDS) },
+        };
+        Ok((settled, Some(Since { ahead, version, set, dn: entry.dn.clone() })))
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
+/// What was read about a password since the pin.
+#[derive(PartialEq, Eq)]
+struct Since {
+    ahead: Ahead,
+    version: Option<i64>,
+    set: Option<FileTime>,
+    dn: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ahead {
     Same,
     /// One password since, or at least one.
@@ -118,7 +166,7 @@ fn done(dc: &Dc, key_version: Option<(i64, i64)>, history_enforced: bool) -> Don
 impl Inner {
     /// One bind with the new password, on a connection of its own.
     async fn prove(&self, dc: &Dc, user: &str, new: &NewPassword) -> Result<Proof, DirectoryError> {
-        let connection = Connection::dial(&dc.address, &self.trust, &self.limits).await?;
+        let connection = self.dial(dc).await?;
         let reply = connection.bind(user, new.expose(), &self.limits).await;
         let reply = reply.map_err(|broken| broken.at(&dc.name, Step::Bind))?;
         let proof = proof(reply.result, reply.bind_data);

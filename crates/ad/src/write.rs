@@ -33,6 +33,13 @@ pub struct Pin {
     pub pwd_last_set: Option<FileTime>,
 }
 
+impl Pin {
+    /// Whether a write with it is refused once somebody has set a password since.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.pwd_last_set.is_some_and(|seen| !seen.is_zero())
+    }
+}
+
 /// A write that is about to happen.
 pub struct Write {
     directory: Directory,
@@ -203,6 +210,10 @@ impl Write {
     }
 
     fn compare(&self, plan: Plan) -> Vec<LdapModify> {
+        #[cfg(feature = "simulation")]
+        if self.directory.inner.simulation.as_ref().is_some_and(|simulation| !simulation.compare_and_swap) {
+            return Vec::new();
+        }
         match self.pin.pwd_last_set.filter(|_| plan.compare) {
             Some(seen) => vec![
                 change(LdapModifyType::Delete, attr::PWD_LAST_SET, seen.to_string().into_bytes()),

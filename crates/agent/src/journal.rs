@@ -71,6 +71,8 @@ pub enum JobRecord {
         at: Timestamp,
         /// What was read before.
         pin: Pin,
+        /// A domain controller was asked, or was about to be, whether the new password is the user's.
+        asked: bool,
     },
     /// Over; the same answer is given to whoever asks again.
     Ended {
@@ -349,6 +351,17 @@ impl Journal {
         let confirmed = Some(seen.sequence.saturating_add(1));
         self.append(Record::State { at, state: AgentState::Running, confirmed }, true).await?;
         Ok(true)
+    }
+
+    /// The next thing is a bind with the new password, which may count against the user: once for each job.
+    pub async fn asked(&self, job_id: JobId, at: Timestamp) -> Result<(), JournalError> {
+        self.append(Record::Asked { job_id, at }, true).await
+    }
+
+    /// The job is over before anything was sent. A copy of its message may come when the reason has passed, so this must
+    /// not be forgotten.
+    pub async fn refused(&self, job_id: JobId, at: Timestamp, outcome: Outcome) -> Result<(), JournalError> {
+        self.append(Record::Ended { job_id, at, outcome }, true).await
     }
 
     /// The write was certainly not done; the job may begin anew. Losing this record costs a look at the directory.

@@ -13,6 +13,8 @@ mod keys;
 mod mail;
 mod proof;
 mod refusal;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod writeback;
 
 pub use caps::{Caps, Full};
@@ -86,6 +88,24 @@ struct Inner {
     turns: Mutex<HashMap<JobId, Arc<tokio::sync::Mutex<()>>>>,
     afterwards: TaskTracker,
     doctors: Semaphore,
+    #[cfg(feature = "simulation")]
+    broken: simulation::Broken,
+}
+
+impl Inner {
+    fn new(parts: AgentParts, keys: AgentKeys) -> Self {
+        Self {
+            parts,
+            keys: RwLock::new(Arc::new(keys)),
+            pulse: Mutex::default(),
+            bounds: Mutex::new(None),
+            turns: Mutex::new(HashMap::new()),
+            afterwards: TaskTracker::new(),
+            doctors: Semaphore::new(refusal::AT_ONCE),
+            #[cfg(feature = "simulation")]
+            broken: simulation::Broken::default(),
+        }
+    }
 }
 
 /// What ends a job's way early.
@@ -94,15 +114,7 @@ type Ended<T> = Result<T, Outcome>;
 impl Agent {
     /// An agent that waits to be asked.
     pub fn new(parts: AgentParts, keys: AgentKeys) -> Self {
-        Self(Arc::new(Inner {
-            parts,
-            keys: RwLock::new(Arc::new(keys)),
-            pulse: Mutex::default(),
-            bounds: Mutex::new(None),
-            turns: Mutex::new(HashMap::new()),
-            afterwards: TaskTracker::new(),
-            doctors: Semaphore::new(refusal::AT_ONCE),
-        }))
+        Self(Arc::new(Inner::new(parts, keys)))
     }
 
     /// Answers one message. `None` when it is so broken that there is nobody to answer.

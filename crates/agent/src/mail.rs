@@ -66,6 +66,8 @@ pub struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     organisation: String,
+    #[cfg(feature = "simulation")]
+    postman: Option<crate::simulation::Postman>,
 }
 
 /// An address that can be shown to strangers: `a•••@ad.example`.
@@ -107,7 +109,20 @@ impl Mailer {
             None => gateway,
         };
         let transport = gateway.timeout(Some(LIMIT)).build();
-        Ok(Self { transport, from, organisation: config.organisation })
+        Ok(Self {
+            transport,
+            from,
+            organisation: config.organisation,
+            #[cfg(feature = "simulation")]
+            postman: None,
+        })
+    }
+
+    /// The same, with somebody else who takes the mails.
+    #[cfg(feature = "simulation")]
+    #[must_use]
+    pub fn simulated(self, postman: crate::simulation::Postman) -> Self {
+        Self { postman: Some(postman), ..self }
     }
 
     /// Whether the gateway answers.
@@ -163,6 +178,11 @@ impl Mailer {
     }
 
     async fn send(&self, to: &str, subject: String, text: String) -> Result<(), MailError> {
+        #[cfg(feature = "simulation")]
+        if let Some(postman) = &self.postman {
+            postman(to, &subject);
+            return Ok(());
+        }
         let to: Address = to.parse().map_err(|_| MailError::Recipient)?;
         let mail = Message::builder()
             .from(self.from.clone())

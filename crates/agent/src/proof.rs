@@ -115,11 +115,12 @@ impl Agent {
     pub(crate) fn check_proof(&self, header: &Header, id: ChallengeId, job_id: JobId) -> Ended<()> {
         let state = self.0.parts.journal.challenge(id).ok_or_else(|| refused(Cause::ProofExpired))?;
         let challenge = &state.challenge;
+        let others: Vec<JobId> = state.used_by.iter().copied().filter(|used| *used != job_id).collect();
         let holds = state.proof_until.is_some_and(|until| self.now() <= until)
             && challenge.operation == header.operation
             && header.object_guid == Some(challenge.person.object_guid)
-            && state.used_by.iter().filter(|used| **used != job_id).count() < JOBS_A_PROOF
-            && !self.succeeded(&state.used_by);
+            && others.len() < JOBS_A_PROOF
+            && !self.succeeded(&others);
         if holds { Ok(()) } else { Err(refused(Cause::ProofExpired)) }
     }
 

@@ -4,10 +4,10 @@
 //! one modify. When the answer is lost, it looks before it does anything again: threat model, "Setting a password when
 //! the answer may get lost".
 
-use crate::journal::{Begin, JobRecord};
+use crate::journal::{Begin, JobRecord, JournalError};
 use crate::{Agent, Ended, guard, may_pass, no_journal, not_found, refused};
 use keyback_ad::{Pin, Settled, User, Verdict, Write, WriteError};
-use keyback_codes::Cause;
+use keyback_codes::{Cause, Explain};
 use keyback_core::message::{Header, SignedRequest};
 use keyback_core::outcome::Outcome;
 use keyback_core::{ChallengeId, CurrentPassword, Done, Failure, NewPassword, ObjectGuid};
@@ -40,10 +40,21 @@ impl Agent {
         let header = &request.header;
         let guid = header.object_guid.ok_or_else(|| Outcome::Refused(Failure::of(Cause::MessageRefused)))?;
         let journal = &self.0.parts.journal;
-        let earlier = match journal.job(header.job_id) {
+        let remembered = journal.job(header.job_id);
+        #[cfg(feature = "simulation")]
+        let remembered = remembered.filter(|record| self.0.broken.remembers(record));
+        let earlier = match remembered {
             Some(JobRecord::Ended { outcome, .. }) => return Ok(outcome),
-            Some(JobRecord::Begun { at, pin }) => {
-                self.settle(header, guid, &pin, &wish).await?;
+            Some(JobRecord::Begun { at, pin, asked }) => {
+                self.settle(header, guid, &pin, &wish, asked).await?;
+                if matches!(wish, Wish::Change(..)) {
+                    // Bound or not: a current password that is wrong would be counted a second time.
+                    return Ok(Outcome::Unknown(Failure::of(Cause::DcUnreachable).seen(
+                        "settling",
+                        "not done yet; a change is sent once",
+                        pin.dc,
+                    )));
+                }
                 // Nothing was done. Without a compare-and-swap the first request may still be on its way.
                 let waited = self.now().since(at) > 2 * self.0.parts.write_limit;
                 if !waited && pin.pwd_last_set.is_none_or(keyback_ad::FileTime::is_zero) {
@@ -57,13 +68,11 @@ impl Agent {
             }
             None => None,
         };
-        request.header.check_validity(self.now()).map_err(|error| refused(&error))?;
-        self.check_proof(header, challenge, header.job_id)?;
-        let write = self.0.parts.directory.begin_write(guid).await.map_err(|error| not_found(&error))?;
-        let ous = self.check_target(write.user()).await?;
-        if !matches!(wish, Wish::Unlock) {
-            guard::check_state(write.user()).map_err(Outcome::Refused)?;
-        }
+        let in_doubt = earlier.is_some();
+        let (write, ous) = match self.prepare(request, guid, challenge, &wish).await {
+            Ok(ready) => ready,
+            Err(ended) => return Ok(self.unsent(header, in_doubt, ended).await),
+        };
         if earlier.is_some_and(|pin| pin != *write.pin()) {
             // Another domain controller, or another password since: sending again could set it twice.
             return Ok(Outcome::Unknown(Failure::of(Cause::DcUnreachable).seen(
@@ -73,9 +82,10 @@ impl Agent {
             )));
         }
         let pin = write.pin().clone();
-        let at = self.now();
-        self.begin(header, Begin { job_id: header.job_id, at, object_guid: guid, challenge, pin, ous })
-            .await?;
+        let begin = Begin { job_id: header.job_id, at: self.now(), object_guid: guid, challenge, pin, ous };
+        if let Err(ended) = self.begin(begin).await {
+            return Ok(self.unsent(header, in_doubt, ended).await);
+        }
         let asked_at = Instant::now();
         let sent = match &wish {
             Wish::Reset(new) => write.reset(new, is_locked(write.user())).await,
@@ -83,30 +93,77 @@ impl Agent {
             Wish::Unlock => write.unlock().await,
         };
         self.took(&write.pin().dc, asked_at.elapsed());
-        Ok(self.judge(header, &write, sent).await)
+        Ok(self.judge(header, &write, sent, in_doubt).await)
+    }
+
+    /// Everything that is looked at before the write.
+    async fn prepare(
+        &self,
+        request: &SignedRequest<'_>,
+        guid: ObjectGuid,
+        challenge: ChallengeId,
+        wish: &Wish<'_>,
+    ) -> Ended<(Write, Vec<ObjectGuid>)> {
+        let header = &request.header;
+        header.check_validity(self.now()).map_err(|error| refused(&error))?;
+        self.check_proof(header, challenge, header.job_id)?;
+        let write = self.0.parts.directory.begin_write(guid).await.map_err(|error| not_found(&error))?;
+        let ous = self.check_target(write.user()).await?;
+        if !matches!(wish, Wish::Unlock) {
+            guard::check_state(write.user()).map_err(Outcome::Refused)?;
+        }
+        Ok((write, ous))
     }
 
     /// Counts the write and journals it, before it is done. What the agent may not write ends here.
-    async fn begin(&self, header: &Header, begin: Begin) -> Ended<()> {
+    async fn begin(&self, begin: Begin) -> Ended<()> {
         self.check_pulse()?;
         let journal = &self.0.parts.journal;
-        let caps = self.0.parts.caps;
-        let Err(not_begun) = journal.begun(begin, caps).await else { return Ok(()) };
+        let Err(not_begun) = journal.begun(begin, self.0.parts.caps).await else { return Ok(()) };
         let failure = not_begun.refusal().map_err(|error| no_journal(&error))?;
-        // Kept, so that a message that is repeated when there is room again finds what was said.
-        let outcome = self.end(header, Outcome::Refused(failure)).await;
-        match journal.stop_after_a_burst(self.now(), caps).await {
-            Ok(true) => tracing::error!(
-                cause = Cause::AgentStopped.id(),
-                "stopped: too many writes were refused; `keyback agent resume` when all is well"
-            ),
-            Ok(false) => {}
-            Err(error) => return Err(no_journal(&error)),
-        }
-        Err(outcome)
+        Err(Outcome::Refused(failure))
     }
 
-    async fn judge(&self, header: &Header, write: &Write, sent: Result<Done, WriteError>) -> Outcome {
+    /// Stops the agent when its own cap has refused too many writes.
+    async fn stop_after_a_burst(&self) -> Result<(), JournalError> {
+        let parts = &self.0.parts;
+        if parts.journal.stop_after_a_burst(self.now(), parts.caps).await? {
+            tracing::error!(
+                cause = Cause::AgentStopped.id(),
+                "stopped: too many writes were refused; `keyback agent resume` when all is well"
+            );
+        }
+        Ok(())
+    }
+
+    /// What ends an attempt before its write. Where an earlier write may still be on its way, that says nothing about the
+    /// job; else a refusal is kept, for copies of the message that come when its reason has passed.
+    async fn unsent(&self, header: &Header, in_doubt: bool, ended: Outcome) -> Outcome {
+        match ended {
+            Outcome::Refused(failure) | Outcome::Retry(failure) if in_doubt => Outcome::Unknown(failure),
+            Outcome::Refused(_) => {
+                let kept = self.0.parts.journal.refused(header.job_id, self.now(), ended.clone()).await;
+                let looked = match kept {
+                    Ok(()) => self.stop_after_a_burst().await,
+                    Err(error) => Err(error),
+                };
+                looked.map_or_else(|error| no_journal(&error), |()| ended)
+            }
+            Outcome::Retry(_)
+            | Outcome::Unknown(_)
+            | Outcome::Done(_)
+            | Outcome::CodeSent { .. }
+            | Outcome::CodeAccepted { .. } => ended,
+        }
+    }
+
+    async fn judge(
+        &self,
+        header: &Header,
+        write: &Write,
+        sent: Result<Done, WriteError>,
+        in_doubt: bool,
+    ) -> Outcome {
         match sent {
             Ok(done) => {
                 let outcome = self.end(header, Outcome::Done(done)).await;
@@ -115,11 +172,17 @@ impl Agent {
             }
             Err(error) => match error.verdict() {
                 Verdict::Refuse => self.end(header, Outcome::Refused(error.failure())).await,
+                // Of this write; the one before may still be on its way.
+                Verdict::Retry if in_doubt => Outcome::Unknown(error.failure()),
                 Verdict::Retry => {
                     if let Err(error) = self.0.parts.journal.not_done(header.job_id, self.now()).await {
                         return no_journal(&error);
                     }
                     may_pass(error.failure())
+                }
+                // The only one that was sent, and it was not carried out: somebody else was faster.
+                Verdict::LookFirst if !in_doubt && matches!(error, WriteError::Stale(_)) => {
+                    self.end(header, Outcome::Refused(error.failure())).await
                 }
                 Verdict::LookFirst => Outcome::Unknown(error.failure()),
             },
@@ -127,14 +190,31 @@ impl Agent {
     }
 
     /// What became of a request whose answer was lost. `Ok`: it was not done.
-    async fn settle(&self, header: &Header, guid: ObjectGuid, pin: &Pin, wish: &Wish<'_>) -> Ended<()> {
+    async fn settle(
+        &self,
+        header: &Header,
+        guid: ObjectGuid,
+        pin: &Pin,
+        wish: &Wish<'_>,
+        asked: bool,
+    ) -> Ended<()> {
         let unknown = |failure: Failure| Outcome::Unknown(failure);
-        let directory = &self.0.parts.directory;
-        match directory
-            .settle(guid, pin, wish.new_password())
-            .await
-            .map_err(|error| unknown(error.failure()))?
-        {
+        let (directory, new) = (&self.0.parts.directory, wish.new_password());
+        let mut settled = directory.look(guid, pin, new).await.map_err(|error| unknown(error.failure()))?;
+        // Of one job no more than one wrong password may be counted: not a second bind, and none after a change that may
+        // have been refused for its current password.
+        let may_bind = match &settled {
+            Settled::NeedsBind { counted } => {
+                !asked && (!matches!(wish, Wish::Change(..)) || *counted == Some(0))
+            }
+            Settled::NotDone | Settled::Done(_) | Settled::Outrun | Settled::Unknown => false,
+        };
+        if may_bind {
+            let kept = self.0.parts.journal.asked(header.job_id, self.now()).await;
+            kept.map_err(|error| unknown(Failure::of(error.cause())))?;
+            settled = directory.settle(guid, pin, new).await.map_err(|error| unknown(error.failure()))?;
+        }
+        match settled {
             Settled::NotDone => Ok(()),
             Settled::Done(done) => {
                 let outcome = self.end(header, Outcome::Done(done)).await;
@@ -146,11 +226,9 @@ impl Agent {
             Settled::Outrun => {
                 Err(self.end(header, Outcome::Refused(Failure::of(Cause::TargetOutrun))).await)
             }
-            Settled::Unknown => Err(unknown(Failure::of(Cause::DcUnreachable).seen(
-                "settling",
-                "the directory does not tell",
-                &pin.dc,
-            ))),
+            Settled::Unknown | Settled::NeedsBind { .. } => Err(unknown(
+                Failure::of(Cause::DcUnreachable).seen("settling", "the directory does not tell", &pin.dc),
+            )),
         }
     }
 

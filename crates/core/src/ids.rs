@@ -62,6 +62,10 @@ uuid_id! {
 pub fn random<const N: usize>() -> [u8; N] {
     use ring::rand::SecureRandom;
     let mut bytes = [0; N];
+    #[cfg(feature = "simulation")]
+    if crate::simulation::fill(&mut bytes) {
+        return bytes;
+    }
     ring::rand::SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
     bytes
 }

@@ -92,6 +92,9 @@ pub enum JobState {
         attempt: u32,
         /// When nobody waits for the answer any more.
         lease_until: Timestamp,
+        /// An earlier offer was left without an answer. Left out of JSON where it is not so, as rows from before have it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_doubt: bool,
     },
     /// Sent, no answer: what the directory did must be found out first (msDS-KeyVersionNumber on the same DC).
     Doubtful {
@@ -217,21 +220,37 @@ impl JobState {
     pub fn on(self, event: JobEvent, now: Timestamp) -> Result<Self, IllegalTransition> {
         let illegal = IllegalTransition { from: self.name(), event: event.name() };
         match (self, event) {
-            (
-                Self::Queued { attempt, .. } | Self::Doubtful { attempt, .. },
-                JobEvent::Offered { lease_until },
-            ) => Ok(Self::Running { attempt: attempt.saturating_add(1), lease_until }),
-            (Self::Running { attempt, .. }, JobEvent::Answered { outcome, again_at }) => Ok(match outcome {
-                Outcome::Done(_) | Outcome::CodeSent { .. } | Outcome::CodeAccepted { .. } => {
-                    Self::Succeeded { at: now }
-                }
-                Outcome::Refused(why) => Self::Refused { at: now, why },
-                Outcome::Retry(_) => Self::Queued { ready_at: again_at, attempt },
-                Outcome::Unknown(_) => Self::Doubtful { ready_at: again_at, attempt },
-            }),
-            (Self::Running { attempt, .. }, JobEvent::NotTaken { again_at }) => {
-                Ok(Self::Queued { ready_at: again_at, attempt })
+            (Self::Queued { attempt, .. }, JobEvent::Offered { lease_until }) => {
+                Ok(Self::Running { attempt: attempt.saturating_add(1), lease_until, in_doubt: false })
             }
+            (Self::Doubtful { attempt, .. }, JobEvent::Offered { lease_until }) => {
+                Ok(Self::Running { attempt: attempt.saturating_add(1), lease_until, in_doubt: true })
+            }
+            // The agent's last word counts, even if the lease was over when it came.
+            (
+                Self::Running { .. } | Self::Doubtful { .. },
+                JobEvent::Answered {
+                    outcome: Outcome::Done(_) | Outcome::CodeSent { .. } | Outcome::CodeAccepted { .. },
+                    ..
+                },
+            ) => Ok(Self::Succeeded { at: now }),
+            (
+                Self::Running { .. } | Self::Doubtful { .. },
+                JobEvent::Answered { outcome: Outcome::Refused(why), .. },
+            ) => Ok(Self::Refused { at: now, why }),
+            // What is said of this offer says nothing of one before it.
+            (
+                Self::Running { attempt, in_doubt: false, .. },
+                JobEvent::Answered { outcome: Outcome::Retry(_), again_at },
+            ) => Ok(Self::Queued { ready_at: again_at, attempt }),
+            (Self::Running { attempt, .. }, JobEvent::Answered { again_at, .. }) => {
+                Ok(Self::Doubtful { ready_at: again_at, attempt })
+            }
+            (Self::Running { attempt, in_doubt, .. }, JobEvent::NotTaken { again_at }) => Ok(if in_doubt {
+                Self::Doubtful { ready_at: again_at, attempt }
+            } else {
+                Self::Queued { ready_at: again_at, attempt }
+            }),
             // The agent may have sent it: never silently queued, setting a password twice trips history.
             (Self::Running { attempt, .. }, JobEvent::LeaseExpired) => {
                 Ok(Self::Doubtful { ready_at: now, attempt })
@@ -276,11 +295,12 @@ mod tests {
         Failure::of(Cause::PolicyHistory)
     }
 
-    fn states() -> [JobState; 6] {
+    fn states() -> [JobState; 7] {
         [
             JobState::Queued { ready_at: NOW, attempt: 1 },
-            JobState::Running { attempt: 1, lease_until: LATER },
+            JobState::Running { attempt: 1, lease_until: LATER, in_doubt: false },
             JobState::Doubtful { ready_at: NOW, attempt: 1 },
+            JobState::Running { attempt: 2, lease_until: LATER, in_doubt: true },
             JobState::Succeeded { at: NOW },
             JobState::Refused { at: NOW, why: why() },
             JobState::Exhausted { at: NOW, last: why() },
@@ -318,7 +338,8 @@ mod tests {
         let table = [
             /* queued    */ "R - - - - - - E",
             /* running   */ "- S F Q D Q D -",
-            /* doubtful  */ "R - - - - - - E",
+            /* doubtful  */ "R S F - - - - E",
+            /* in doubt  */ "- S F D D D D -",
             /* succeeded */ "- - - - - - - -",
             /* refused   */ "- - - - - - - -",
             /* exhausted */ "- - - - - - - -",
@@ -346,7 +367,14 @@ mod tests {
     #[test]
     fn each_offer_counts_as_an_attempt() {
         let offered = states()[0].clone().on(JobEvent::Offered { lease_until: LATER }, NOW);
-        assert_eq!(offered, Ok(JobState::Running { attempt: 2, lease_until: LATER }));
+        assert_eq!(offered, Ok(JobState::Running { attempt: 2, lease_until: LATER, in_doubt: false }));
+    }
+
+    #[test]
+    fn a_running_job_without_doubt_reads_and_writes_as_before_there_was_any() {
+        let (json, state) = (r#"{"state":"running","attempt":1,"lease_until":2000}"#, &states()[1]);
+        assert_eq!(serde_json::to_string(state).ok().as_deref(), Some(json));
+        assert_eq!(serde_json::from_str(json).ok().as_ref(), Some(state));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub mod message;
 pub mod outcome;
 pub mod relay;
 pub mod secrets;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod statement;
 
 pub use clock::{Clock, SystemClock, Timestamp};

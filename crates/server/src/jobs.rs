@@ -82,7 +82,7 @@ pub enum JobsError {
 
 /// What came of a code that somebody typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CodeCheck {
+pub enum CodeCheck {
     /// This job checks it.
     Begun(JobId),
     /// Another one is being checked.
@@ -93,9 +93,11 @@ pub(crate) enum CodeCheck {
 
 /// The ticket that came with a code, and the one that is handed out for it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Tickets {
-    pub(crate) presented: TicketHash,
-    pub(crate) next: TicketHash,
+pub struct Tickets {
+    /// The one that came.
+    pub presented: TicketHash,
+    /// The one that takes its place.
+    pub next: TicketHash,
 }
 
 impl Explain for JobsError {
@@ -169,6 +171,11 @@ impl Jobs {
         self.0.clock.now()
     }
 
+    /// How many jobs are with an agent, or their answers being kept.
+    pub fn in_flight(&self) -> usize {
+        self.0.running.len()
+    }
+
     /// Each job whose state has changed, as it was kept. A slow listener misses some and must read the job again.
     pub fn changes(&self) -> broadcast::Receiver<Arc<Job>> {
         self.0.changed.subscribe()
@@ -216,7 +223,7 @@ impl Jobs {
     /// Has the agent check a code that somebody typed. A flow without a challenge is checked too: the answer must cost
     /// the same for a user who is not there. So is one whose user's own budget is spent: to refuse that try aloud would
     /// say that two names are one user's. Its challenge is nobody's.
-    pub(crate) async fn check_code(
+    pub async fn check_code(
         &self,
         flow: &Flow,
         code: PlainCode,
@@ -357,7 +364,8 @@ impl Jobs {
         Ok(())
     }
 
-    async fn take_up_orphans(&self) -> Result<(), StoreError> {
+    /// Ends the leases of jobs that an earlier process had offered.
+    pub async fn take_up_orphans(&self) -> Result<(), StoreError> {
         for job in self.0.store.orphaned_jobs().await? {
             tracing::info!(job.id = %job.id, correlation_id = %job.correlation_id, "taking up a job of an earlier run");
             self.keep(&job, JobEvent::LeaseExpired, Effects::default()).await?;
@@ -366,7 +374,7 @@ impl Jobs {
     }
 
     /// Offers every job that is due; how long until the next one is.
-    async fn offer_due(&self) -> Result<Duration, StoreError> {
+    pub async fn offer_due(&self) -> Result<Duration, StoreError> {
         let now = self.now();
         for job in self.0.store.due_jobs(now, 256).await? {
             if matches!(job.state, JobState::Running { .. }) {
@@ -481,7 +489,8 @@ impl Jobs {
         };
         let message = engine.sealer.seal(&header, &asked.body)?;
         // It is offered at once: born running, it costs one commit less.
-        let state = JobState::Running { attempt: 1, lease_until: now.plus(engine.limits.lease) };
+        let state =
+            JobState::Running { attempt: 1, lease_until: now.plus(engine.limits.lease), in_doubt: false };
         let intent = AuditEvent::intent(
             now,
             asked.correlation_id,
@@ -594,20 +603,33 @@ impl Jobs {
         again_at: Timestamp,
     ) -> Result<(), StoreError> {
         let event = JobEvent::Answered { outcome: outcome.clone(), again_at };
-        let challenge_text;
-        let mut effects = Effects { diagnosis, said, ..Effects::default() };
-        match &outcome {
-            Outcome::Done(done) => effects.done = Some(done),
-            Outcome::CodeSent { challenge, person, .. } => {
-                challenge_text = challenge.to_string();
-                effects.code_sent = Some((&challenge_text, person));
+        let challenge_text = if let Outcome::CodeSent { challenge, .. } = &outcome {
+            challenge.to_string()
+        } else {
+            String::new()
+        };
+        let effects = || {
+            let mut effects = Effects { diagnosis, said, ..Effects::default() };
+            match &outcome {
+                Outcome::Done(done) => effects.done = Some(done),
+                Outcome::CodeSent { person, .. } => effects.code_sent = Some((&challenge_text, person)),
+                Outcome::CodeAccepted { expires_at, .. } => effects.code_accepted = Some(*expires_at),
+                Outcome::Refused(failure) | Outcome::Retry(failure) | Outcome::Unknown(failure) => {
+                    effects.failure = Some((attempt, failure));
+                }
             }
-            Outcome::CodeAccepted { expires_at, .. } => effects.code_accepted = Some(*expires_at),
-            Outcome::Refused(failure) | Outcome::Retry(failure) | Outcome::Unknown(failure) => {
-                effects.failure = Some((attempt, failure));
-            }
+            effects
+        };
+        let mut kept = self.keep(job, event.clone(), effects()).await?;
+        if kept.is_none()
+            && !matches!(outcome, Outcome::Retry(_) | Outcome::Unknown(_))
+            && let Some(job) = self.0.store.find_job(job.id).await?
+            && matches!(job.state, JobState::Running { .. } | JobState::Doubtful { .. })
+        {
+            // The lease was over. The agent's last word is true all the same.
+            kept = self.keep(&job, event, effects()).await?;
         }
-        if self.keep(job, event, effects).await?.is_some_and(|job| job.state.due_at().is_some()) {
+        if kept.is_some_and(|job| job.state.due_at().is_some()) {
             self.0.due.notify_one();
         }
         Ok(())

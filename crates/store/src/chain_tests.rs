@@ -81,7 +81,8 @@ impl Chain {
         let name = format!("user{whom}");
         let source = Some(format!("192.0.2.{whom}"));
         let given = self.store.audit_head();
-        let state = JobState::Running { attempt: 1, lease_until: at.plus(Duration::from_secs(60)) };
+        let state =
+            JobState::Running { attempt: 1, lease_until: at.plus(Duration::from_secs(60)), in_doubt: false };
         let intent =
             AuditEvent::intent(at, flow, id, Activity::Reset, name.clone(), Some(guid(whom)), source.clone());
         let new = NewJob {

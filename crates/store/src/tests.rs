@@ -72,7 +72,11 @@ fn job(seed: u8, flow: CorrelationId, kind: Kind, whom: Option<ObjectGuid>) -> N
         kind,
         operation: Operation::Reset,
         message: b"sealed".to_vec(),
-        state: JobState::Running { attempt: 1, lease_until: NOW.plus(Duration::from_secs(60)) },
+        state: JobState::Running {
+            attempt: 1,
+            lease_until: NOW.plus(Duration::from_secs(60)),
+            in_doubt: false,
+        },
         deadline: NOW.plus(Duration::from_secs(300)),
         intent: AuditEvent::intent(NOW, flow, id, Activity::Reset, "ada".to_owned(), whom, None),
     }

@@ -23,6 +23,11 @@ pub(super) enum Record {
         proof_until: Option<Timestamp>,
     },
     Begun(Begin),
+    /// The next thing is a bind with the new password.
+    Asked {
+        job_id: JobId,
+        at: Timestamp,
+    },
     NotDone {
         job_id: JobId,
         at: Timestamp,
@@ -73,6 +78,7 @@ impl Record {
             Self::Minted(challenge) => Some(challenge.at),
             Self::Begun(begin) => Some(begin.at),
             Self::Tried { at, .. }
+            | Self::Asked { at, .. }
             | Self::NotDone { at, .. }
             | Self::Ended { at, .. }
             | Self::State { at, .. } => Some(*at),
@@ -132,12 +138,17 @@ impl Memory {
                 }
             }
             Record::Begun(Begin { job_id, at, object_guid, challenge, pin, ous }) => {
-                self.jobs.insert(job_id, JobRecord::Begun { at, pin });
+                self.jobs.insert(job_id, JobRecord::Begun { at, pin, asked: false });
                 self.counts.take(job_id, at, object_guid, ous);
                 if let Some(state) = self.challenges.get_mut(&challenge)
                     && !state.used_by.contains(&job_id)
                 {
                     state.used_by.push(job_id);
+                }
+            }
+            Record::Asked { job_id, .. } => {
+                if let Some(JobRecord::Begun { asked, .. }) = self.jobs.get_mut(&job_id) {
+                    *asked = true;
                 }
             }
             Record::NotDone { job_id, .. } => {
@@ -185,6 +196,7 @@ impl Memory {
             Record::Minted(challenge) => self.challenges.contains_key(&challenge.id),
             Record::Tried { challenge, .. } => self.challenges.contains_key(challenge),
             Record::Begun(Begin { job_id, .. })
+            | Record::Asked { job_id, .. }
             | Record::NotDone { job_id, .. }
             | Record::Ended { job_id, .. } => self.jobs.contains_key(job_id),
             Record::AuditHead(head) => self.audit_head == Some(*head),

@@ -202,7 +202,10 @@ async fn what_was_written_is_there_after_opening_again() -> Tested {
     let journal = Journal::open(&path, NOW)?;
     let state = journal.challenge(minted.id).ok_or("the challenge is gone")?;
     assert_eq!((state.wrong, state.proof_until, state.used_by), (1, Some(NOW), vec![job]));
-    assert_eq!(journal.job(job), Some(JobRecord::Begun { at: NOW, pin: pin() }));
+    assert_eq!(journal.job(job), Some(JobRecord::Begun { at: NOW, pin: pin(), asked: false }));
+    journal.asked(job, NOW).await?;
+    let journal = Journal::open(&path, NOW)?;
+    assert_eq!(journal.job(job), Some(JobRecord::Begun { at: NOW, pin: pin(), asked: true }));
     assert_eq!(journal.codes_since(minted.person.object_guid, NOW), 1);
     Ok(())
 }
