@@ -71,3 +71,31 @@ fn sql_ldap_mail_and_http_each_have_one_home() -> Result<(), Box<dyn std::error:
     }
     Ok(())
 }
+
+/// Our crates and tokio as `cargo tree` lists them over these edges, each with its features.
+fn features(edges: &str) -> Result<String, Box<dyn std::error::Error>> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = Command::new(cargo)
+        .args(["tree", "--package", "keyback", "--edges", edges, "--prefix", "none", "--format", "{p} {f}"])
+        .args(["--offline", "--locked"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // The path after the name may have any words in it.
+    let text = String::from_utf8(output.stdout)?;
+    let ours = text.lines().filter(|line| line.starts_with("keyback") || line.starts_with("tokio v"));
+    Ok(ours
+        .filter_map(|line| line.rsplit_once([')', ' ']).map(|(_, features)| features))
+        .collect::<Vec<_>>()
+        .join(" "))
+}
+
+#[test]
+fn the_seams_of_the_simulation_are_not_in_the_shipped_binary() -> Result<(), Box<dyn std::error::Error>> {
+    let (shipped, tested) = (features("normal,build")?, features("normal,dev")?);
+    for feature in ["simulation", "test-util"] {
+        assert!(!shipped.contains(feature), "{feature} would be shipped: {shipped}");
+        assert!(tested.contains(feature), "{feature} is looked for where it cannot be found: {tested}");
+    }
+    Ok(())
+}

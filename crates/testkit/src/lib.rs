@@ -2,6 +2,7 @@
 //! JavaScript, and faults.
 
 pub mod browser;
+pub mod clock;
 pub mod dump;
 pub mod hostile;
 pub mod lab;
