@@ -78,9 +78,6 @@ pub enum TurnedAway {
     Busy,
 }
 
-/// Begins a transaction that reads before it writes: another process cannot write in between.
-pub(crate) const WRITE: &str = "BEGIN IMMEDIATE";
-
 /// The most budgets that one try takes from.
 pub const MOST_SPENDS: usize = 6;
 /// A network from which somebody proved who they are is a home for so long.

@@ -1,6 +1,6 @@
 //! Flows: what the ticket in a person's cookie stands for.
 
-use crate::budget::{Door, TurnedAway, WRITE, enter};
+use crate::budget::{Door, TurnedAway, enter};
 use crate::job::{NewJob, insert_job};
 use crate::{Store, StoreError};
 use keyback_core::job::Operation;
@@ -94,7 +94,7 @@ impl Store {
         job: &NewJob,
         door: &Door,
     ) -> Result<Result<(), TurnedAway>, StoreError> {
-        let mut tx = self.writer.begin_with(WRITE).await?;
+        let mut tx = self.begin_write().await?;
         if let Err(turned_away) = enter(&mut tx, door, flow.created_at).await? {
             return Ok(Err(turned_away));
         }

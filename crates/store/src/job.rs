@@ -1,6 +1,6 @@
 //! Jobs, as they were left by the last transition.
 
-use crate::budget::{BudgetKey, Counted, Door, TurnedAway, WRITE, enter, mark_home};
+use crate::budget::{BudgetKey, Counted, Door, TurnedAway, enter, mark_home};
 use crate::flow::parsed;
 use crate::trail::{Entry, append};
 use crate::{Store, StoreError};
@@ -207,7 +207,7 @@ impl Store {
     /// them. Of many at once, one is checked.
     pub async fn add_check(&self, check: &NewCheck, door: &Door) -> Result<Checked, StoreError> {
         let flow = check.job.intent.correlation_id.to_string();
-        let mut tx = self.writer.begin_with(WRITE).await?;
+        let mut tx = self.begin_write().await?;
         let checks = sqlx::query(
             "SELECT SUM(finished_at IS NULL) AS open, SUM(state LIKE '{\"state\":\"refused\"%') AS wrong FROM job \
              WHERE correlation_id = $1 AND activity = $2",
@@ -249,7 +249,7 @@ impl Store {
     /// job a user; an equal submission joins it. A flow has one job, and another only after a refusal.
     pub async fn submit(&self, job: &NewJob, door: &Door) -> Result<Submitted, StoreError> {
         let flow = job.intent.correlation_id.to_string();
-        let mut tx = self.writer.begin_with(WRITE).await?;
+        let mut tx = self.begin_write().await?;
         if enter(&mut tx, door, job.intent.at).await?.is_err() {
             return Ok(Submitted::Busy);
         }

@@ -3,7 +3,7 @@
 use crate::StoreError;
 use keyback_core::audit::Head;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyPool, Executor};
+use sqlx::{Any, AnyPool, Executor, Transaction};
 use std::fmt::Write;
 use std::path::Path;
 use std::str::FromStr;
@@ -64,6 +64,19 @@ impl Store {
         drop(tx);
         store.set_head(head);
         Ok(store)
+    }
+
+    /// Begins a transaction that reads before it writes: another process cannot write in between.
+    pub(crate) async fn begin_write(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        const WRITE: &str = "BEGIN IMMEDIATE";
+        match self.writer.begin_with(WRITE).await {
+            // On a full disk SQLite rolls back by itself, and sqlx goes on counting a transaction that is no more.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.writer.acquire().await?.close().await?;
+                self.writer.begin_with(WRITE).await
+            }
+            begun => begun,
+        }
     }
 
     /// Finishes what runs and closes the file.

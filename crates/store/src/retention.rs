@@ -177,7 +177,7 @@ impl Store {
     pub async fn erase_person(&self, whom: ObjectGuid, now: Timestamp) -> Result<Erased, StoreError> {
         let guid = whom.to_string();
         // Nobody else writes from here on: the chain's end is read in between.
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.begin_write().await?;
         let names: Vec<String> = sqlx::query_scalar(NAMES).bind(&guid).fetch_all(&mut *tx).await?;
         let names = serde_json::to_string(&names)
             .map_err(|error| StoreError::Unreadable { what: "names", value: error.to_string() })?;

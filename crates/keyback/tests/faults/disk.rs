@@ -36,7 +36,7 @@ impl Drop for SmallDisk {
 #[test]
 fn on_a_full_disk_nothing_is_begun_and_all_goes_on_when_there_is_room_again() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
-    let disk = SmallDisk::new(4)?;
+    let disk = SmallDisk::new(8)?;
     let mut keyback = Keyback::init_in(&lab, tempfile::tempdir()?, disk.0.path().to_owned())?;
     keyback.serve(&[])?;
     let user = lab.add_user("full")?;
@@ -68,7 +68,8 @@ fn on_a_full_disk_nothing_is_begun_and_all_goes_on_when_there_is_room_again() ->
 
     std::fs::remove_file(&filler)?;
     let mut browser = keyback.browser()?;
-    let page = reset(&mut browser, &user.sam, &user.mail, "Room-Again-1!", &mut keyback.sink)?;
+    let page = reset(&mut browser, &user.sam, &user.mail, "Room-Again-1!", &mut keyback.sink)
+        .with_context(|| keyback.log())?;
     assert!(page.words().contains("works now"), "{}\n{}", page.words(), keyback.log());
     let after = keyback.json(&["job", "list", "--limit", "200"])?.1;
     let open = |jobs: &serde_json::Value| {
