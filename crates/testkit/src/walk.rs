@@ -65,6 +65,7 @@ pub fn prove(
     mail: &str,
     mailbox: &mut impl Mailbox,
 ) -> Result<Page> {
+    mailbox.take_code(mail)?; // an earlier mail's code is worth nothing now
     let ask = browser.open(&format!("/{operation}"))?;
     let code_page = browser.submit(&ask.form()?.fill("user", user)?)?;
     ensure!(code_page.status == 200, "after the name: {} {}", code_page.status, code_page.words());
