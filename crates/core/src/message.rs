@@ -236,7 +236,7 @@ pub(crate) fn cut_signature<'a>(
         return Err(MessageError::Malformed);
     }
     let (signed, signature) = bytes.split_at(bytes.len() - SIGNATURE);
-    if from.verifies(signed, signature) { Ok(&signed[REQUEST.len()..]) } else { Err(MessageError::Signature) }
+    if from.verifies(signed, signature) { Ok(&signed[magic.len()..]) } else { Err(MessageError::Signature) }
 }
 
 impl<'a> SignedRequest<'a> {

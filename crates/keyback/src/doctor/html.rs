@@ -27,10 +27,10 @@ impl OnePage<'_> {
 
     const fn outcome(seen: &Observation) -> (&'static str, &'static str) {
         match seen.outcome {
-            ProbeOutcome::Ok => ("low", "ok"),
+            ProbeOutcome::Ok => ("good", "ok"),
             ProbeOutcome::Found => ("high", "found"),
             ProbeOutcome::Unknown => ("medium", "unknown"),
-            ProbeOutcome::NotApplicable => ("none", "n/a"),
+            ProbeOutcome::NotApplicable => ("soft", "n/a"),
         }
     }
 }
