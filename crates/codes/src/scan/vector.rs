@@ -1,28 +1,28 @@
-//! The loops that every byte of a log goes through, with the widest vectors that the processor has.
+//! The loop that every byte of a log goes through, with the vectors that the processor has.
 
 use fearless_simd::prelude::*;
-use fearless_simd::{Level, Simd, dispatch, u8x64};
+use fearless_simd::{Level, Simd, dispatch, u8x32};
 
 /// Bytes that are looked at together.
 const WIDTH: usize = 64;
+/// Bytes of a vector: six tables of them stay in the registers of AVX2.
+const VECTOR: usize = 32;
 /// Bytes of a pattern.
 const PATTERN: usize = 3;
 /// What has to be there to look for patterns that begin in one width.
 const ROOM: usize = WIDTH + PATTERN - 1;
 
-/// Patterns of three bytes, in up to eight groups, each a bit. A place may hold one of a group where each of its bytes
-/// has the bit of the group in a table: that is quick to ask for 64 places at once, and nearly as good as the patterns
-/// themselves where those of a group are alike.
+/// Patterns of three bytes, in up to eight groups, each a bit. A place may hold one of a group where both halves of each
+/// of its bytes have the group's bit in a table of 16 entries: that is quick to ask for many places at once, and nearly as
+/// good as the patterns themselves where those of a group are alike.
 pub(super) struct Filter {
-    /// By the lower and by the upper half of a byte: 16 entries are what every processor looks up at once.
-    halves: [[[u8; 16]; 2]; PATTERN],
-    /// By the lower six bits of a byte, for AVX-512: half the work.
-    sixes: [[u8; 64]; PATTERN],
+    /// For each byte, by its lower and by its upper half.
+    tables: [[[u8; 16]; 2]; PATTERN],
 }
 
 impl Filter {
     pub(super) const fn new() -> Self {
-        Self { halves: [[[0; 16]; 2]; PATTERN], sixes: [[0; 64]; PATTERN] }
+        Self { tables: [[[0; 16]; 2]; PATTERN] }
     }
 
     /// Adds what stands at `at` in a literal of ASCII.
@@ -31,17 +31,16 @@ impl Filter {
         while which < PATTERN {
             let byte = literal[at + which] as usize;
             // A text is filled up with zeros behind its end: no pattern may look like them.
-            assert!(byte < 128 && byte & 63 != 0);
-            self.halves[which][0][byte & 15] |= 1 << group;
-            self.halves[which][1][byte >> 4] |= 1 << group;
-            self.sixes[which][byte & 63] |= 1 << group;
+            assert!(byte >= 16 && byte < 128);
+            self.tables[which][0][byte & 15] |= 1 << group;
+            self.tables[which][1][byte >> 4] |= 1 << group;
             which += 1;
         }
     }
 
     /// Goes through the places from `from` on that may hold a pattern, for as long as `visit` wants more.
     pub(super) fn each(&self, bytes: &[u8], from: usize, visit: impl FnMut(usize) -> bool) {
-        self.walk::<false>(bytes, from, visit);
+        dispatch!(Level::new(), simd => walk::<_, false>(simd, self, bytes, from, visit));
     }
 
     /// The same, and counts line breaks on the way: up to where they are counted, and how many there are from `from`
@@ -52,21 +51,7 @@ impl Filter {
         from: usize,
         visit: impl FnMut(usize) -> bool,
     ) -> (usize, u64) {
-        self.walk::<true>(bytes, from, visit)
-    }
-
-    fn walk<const COUNT: bool>(
-        &self,
-        bytes: &[u8],
-        from: usize,
-        visit: impl FnMut(usize) -> bool,
-    ) -> (usize, u64) {
-        let level = Level::new();
-        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        if let Some(simd) = level.as_avx512() {
-            return dispatch!(simd.level(), simd => walk::<_, COUNT>(simd, bytes, from, visit, by_sixes(simd, &self.sixes)));
-        }
-        dispatch!(level, simd => walk::<_, COUNT>(simd, bytes, from, visit, by_halves(simd, &self.halves)))
+        dispatch!(Level::new(), simd => walk::<_, true>(simd, self, bytes, from, visit))
     }
 }
 
@@ -74,26 +59,27 @@ impl Filter {
 #[inline(always)]
 fn walk<S: Simd, const COUNT: bool>(
     simd: S,
+    filter: &Filter,
     bytes: &[u8],
     from: usize,
     mut visit: impl FnMut(usize) -> bool,
-    places: impl Fn(&[u8; ROOM]) -> u64,
 ) -> (usize, u64) {
+    let [first, second, third] = &filter.tables;
+    let tables = [tables(simd, first), tables(simd, second), tables(simd, third)];
     let (mut at, mut breaks) = (from, 0);
     while let Some(room) = bytes[at..].first_chunk() {
-        if !visit_all(places(room), at, &mut visit) {
+        if !visit_all(places(simd, &tables, room), at, &mut visit) {
             return (at, breaks);
         }
         if COUNT {
-            breaks +=
-                u64::from(u8x64::from_slice(simd, &room[..WIDTH]).simd_eq(b'\n').to_bitmask().count_ones());
+            breaks += u64::from(line_breaks_in(simd, room));
         }
         at += WIDTH;
     }
     let (mut room, rest) = ([0; 2 * WIDTH + PATTERN], &bytes[at..]);
     room[..rest.len()].copy_from_slice(rest);
     for (width, room) in room.windows(ROOM).step_by(WIDTH).filter_map(<[u8]>::first_chunk).enumerate() {
-        if !visit_all(places(room), at + width * WIDTH, &mut visit) {
+        if !visit_all(places(simd, &tables, room), at + width * WIDTH, &mut visit) {
             return (at, breaks);
         }
     }
@@ -115,45 +101,37 @@ fn visit_all(mut places: u64, at: usize, visit: &mut impl FnMut(usize) -> bool) 
     true
 }
 
+/// The tables of one byte.
+type Tables<S> = [u8x32<S>; 2];
+
 #[expect(clippy::inline_always, reason = "as above")]
 #[inline(always)]
-fn by_sixes<S: Simd>(simd: S, tables: &[[u8; 64]; PATTERN]) -> impl Fn(&[u8; ROOM]) -> u64 {
-    let tables = [0, 1, 2].map(
-        #[inline(always)]
-        |which: usize| u8x64::from_slice(simd, &tables[which]),
-    );
-    #[inline(always)]
-    move |room| {
-        let mut groups = u8x64::splat(simd, 0xff);
+fn tables<S: Simd>(simd: S, [low, high]: &[[u8; 16]; 2]) -> Tables<S> {
+    [u8x32::block_splat((*low).simd_into(simd)), u8x32::block_splat((*high).simd_into(simd))]
+}
+
+/// Where in the first width of `room` a pattern may begin.
+#[expect(clippy::inline_always, reason = "as above")]
+#[inline(always)]
+fn places<S: Simd>(simd: S, tables: &[Tables<S>; PATTERN], room: &[u8; ROOM]) -> u64 {
+    let mut places = 0;
+    for begin in [0, VECTOR] {
+        let mut groups = u8x32::splat(simd, 0xff);
         for which in 0..PATTERN {
-            groups &= tables[which].swizzle_dyn(u8x64::from_slice(simd, &room[which..which + WIDTH]) & 63);
+            let here = u8x32::from_slice(simd, &room[begin + which..][..VECTOR]);
+            let [low, high] = &tables[which];
+            groups &= low.swizzle_dyn_within_blocks(here & 15) & high.swizzle_dyn_within_blocks(here >> 4);
         }
-        groups.simd_ne(0).to_bitmask()
+        places |= groups.simd_ne(0).to_bitmask() << begin;
     }
+    places
 }
 
 #[expect(clippy::inline_always, reason = "as above")]
 #[inline(always)]
-fn by_halves<S: Simd>(simd: S, tables: &[[[u8; 16]; 2]; PATTERN]) -> impl Fn(&[u8; ROOM]) -> u64 {
-    let tables = [0, 1, 2].map(
-        #[inline(always)]
-        |which: usize| {
-            [0, 1].map(
-                #[inline(always)]
-                |half: usize| u8x64::block_splat(tables[which][half].simd_into(simd)),
-            )
-        },
-    );
-    #[inline(always)]
-    move |room| {
-        let mut groups = u8x64::splat(simd, 0xff);
-        for which in 0..PATTERN {
-            let here = u8x64::from_slice(simd, &room[which..which + WIDTH]);
-            groups &= tables[which][0].swizzle_dyn_within_blocks(here & 15)
-                & tables[which][1].swizzle_dyn_within_blocks(here >> 4);
-        }
-        groups.simd_ne(0).to_bitmask()
-    }
+fn line_breaks_in<S: Simd>(simd: S, room: &[u8; ROOM]) -> u32 {
+    let breaks = |part: &[u8]| u8x32::from_slice(simd, part).simd_eq(b'\n').to_bitmask();
+    (breaks(&room[..VECTOR]) | breaks(&room[VECTOR..WIDTH]) << VECTOR).count_ones()
 }
 
 /// How many line breaks there are.
@@ -166,23 +144,13 @@ mod tests {
     use super::*;
 
     /// What is visited, and what is counted.
-    fn walked(
-        filter: &Filter,
-        level: Level,
-        sixes: bool,
-        bytes: &[u8],
-        from: usize,
-    ) -> (Vec<usize>, usize, u64) {
+    fn walked(filter: &Filter, level: Level, bytes: &[u8], from: usize) -> (Vec<usize>, usize, u64) {
         let mut places = Vec::new();
         let visit = |place| {
             places.push(place);
             true
         };
-        let (to, breaks) = if sixes {
-            dispatch!(level, simd => walk::<_, true>(simd, bytes, from, visit, by_sixes(simd, &filter.sixes)))
-        } else {
-            dispatch!(level, simd => walk::<_, true>(simd, bytes, from, visit, by_halves(simd, &filter.halves)))
-        };
+        let (to, breaks) = dispatch!(level, simd => walk::<_, true>(simd, filter, bytes, from, visit));
         (places, to, breaks)
     }
 
@@ -197,14 +165,9 @@ mod tests {
                 bytes[place..place + 3].copy_from_slice(if place % 2 == 0 { b"DST" } else { b"ap_" });
                 for from in [0, 1, place / 2, place].into_iter().filter(|from| *from <= place) {
                     let expected = (vec![place], length, (length - from - 3) as u64);
-                    for (level, sixes) in [
-                        (Level::new(), true),
-                        (Level::new(), false),
-                        (Level::baseline(), true),
-                        (Level::baseline(), false),
-                    ] {
-                        let found = walked(&filter, level, sixes, &bytes, from);
-                        assert_eq!(found, expected, "{level:?} {sixes} {length} {place} {from}");
+                    for level in [Level::new(), Level::baseline()] {
+                        let found = walked(&filter, level, &bytes, from);
+                        assert_eq!(found, expected, "{level:?} {length} {place} {from}");
                     }
                 }
             }

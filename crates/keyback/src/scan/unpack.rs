@@ -263,8 +263,22 @@ fn long_directory(file: &mut (impl Read + Seek)) -> Option<String> {
         .then(|| format!("the archive's list of entries is {length} bytes long: unpack it first"))
 }
 
+/// How much of an event log is missing at its end, by what its header says and by how long it is.
+fn cut_off(file: &mut (impl Read + Seek)) -> Option<String> {
+    const HEADER: u64 = 4096;
+    const CHUNK: u64 = 65_536;
+    let mut header = [0; 44];
+    file.read_exact(&mut header).ok()?;
+    let there = file.seek(SeekFrom::End(0)).ok()?.checked_sub(HEADER)?;
+    file.seek(SeekFrom::Start(0)).ok()?;
+    let (written, whole) = (u64::from(u16::from_le_bytes([header[42], header[43]])), there / CHUNK);
+    (whole < written || there % CHUNK != 0)
+        .then(|| format!("the event log is cut off: {whole} of its parts, of 64 KiB each, are here whole"))
+}
+
 /// Scans a Windows event log, as the XML that its records stand for.
-pub fn scan_evtx(file: impl Read + Seek, name: &str, watcher: &mut dyn Watcher) {
+pub fn scan_evtx(mut file: impl Read + Seek, name: &str, watcher: &mut dyn Watcher) {
+    let cut_off = cut_off(&mut file);
     let mut parser = match evtx::EvtxParser::from_read_seek(file) {
         Ok(parser) => parser.with_configuration(evtx::ParserSettings::default().num_threads(1).indent(false)),
         Err(error) => {
@@ -286,13 +300,12 @@ pub fn scan_evtx(file: impl Read + Seek, name: &str, watcher: &mut dyn Watcher) 
     for note in scanner.notes() {
         watcher.note(name, note);
     }
+    if let Some(cut_off) = cut_off {
+        watcher.note(name, &cut_off);
+    }
     if chunks > 0 {
-        watcher.note(
-            name,
-            &format!(
-                "{chunks} parts of the event log, of 64 KiB each, are cut off or damaged and were left out"
-            ),
-        );
+        let note = format!("{chunks} parts of the event log, of 64 KiB each, are damaged and were left out");
+        watcher.note(name, &note);
     }
     if records > 0 {
         watcher.note(name, &format!("{records} records of the event log are damaged and were left out"));
