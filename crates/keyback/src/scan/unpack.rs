@@ -124,9 +124,9 @@ pub fn scan_stream(
     }
     if zip || evtx {
         // Both are read in leaps.
-        let mut held = Vec::new();
-        whole.take(HELD + 1).read_to_end(&mut held)?;
-        if held.len() as u64 > HELD {
+        let mut bytes = Vec::new();
+        whole.take(HELD + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > HELD {
             let what = if zip { "a zip archive" } else { "an event log" };
             watcher.note(
                 name,
@@ -135,14 +135,14 @@ pub fn scan_stream(
             return Ok(());
         }
         if depth > 0 {
-            budget.spend(held.len() as u64);
+            budget.spend(bytes.len() as u64);
         }
-        let held = Cursor::new(held);
+        let bytes = Cursor::new(bytes);
         guarded(name, watcher, |watcher| {
             if zip {
-                scan_zip(held, name, depth, budget, watcher);
+                scan_zip(bytes, name, depth, budget, watcher);
             } else {
-                scan_evtx(held, name, watcher);
+                scan_evtx(bytes, name, watcher);
             }
         });
         return Ok(());
