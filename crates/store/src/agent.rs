@@ -50,7 +50,7 @@ impl Store {
         .bind(to_json(&heartbeat.head))
         .bind(to_json(heartbeat))
         .bind(at.as_micros())
-        .execute(&self.writer)
+        .execute(&mut *self.writer().await?)
         .await?;
         Ok(())
     }
@@ -58,7 +58,7 @@ impl Store {
     /// Every agent that was heard, the latest first.
     pub async fn list_agents(&self) -> Result<Vec<HeardAgent>, StoreError> {
         let rows = sqlx::query("SELECT seen, heartbeat, heard_at FROM agent ORDER BY heard_at DESC LIMIT 64")
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(read).collect()
     }
@@ -71,7 +71,7 @@ impl Store {
 
     /// Another agent was enrolled in their place.
     pub async fn forget_agents(&self) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM agent").execute(&self.writer).await?;
+        sqlx::query("DELETE FROM agent").execute(&mut *self.writer().await?).await?;
         Ok(())
     }
 
@@ -90,7 +90,7 @@ impl Store {
         .bind(server.to_string())
         .bind(created_at.as_micros())
         .bind(expires_at.as_micros())
-        .execute(&self.writer)
+        .execute(&mut *self.writer().await?)
         .await?;
         Ok(())
     }
@@ -102,7 +102,7 @@ impl Store {
     ) -> Result<Vec<(EnrolmentKey, Timestamp)>, StoreError> {
         let rows = sqlx::query("SELECT code_hash, expires_at FROM enrolment WHERE expires_at > $1 LIMIT 64")
             .bind(now.as_micros())
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         let code = |row: &AnyRow| {
             let hash: Vec<u8> = row.try_get("code_hash")?;
@@ -130,7 +130,7 @@ impl Store {
         .bind(code.as_bytes().as_slice())
         .bind(agent.to_string())
         .bind(now.as_micros())
-        .execute(&self.writer)
+        .execute(&mut *self.writer().await?)
         .await?;
         Ok(used.rows_affected() == 1)
     }

@@ -168,7 +168,9 @@ impl Chain {
 
     async fn sql(&self, statements: &str) -> Tested {
         for statement in statements.split(';').filter(|statement| !statement.trim().is_empty()) {
-            sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(&self.store.writer).await?;
+            sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))
+                .execute(&mut *self.store.writer().await?)
+                .await?;
         }
         Ok(())
     }
@@ -208,7 +210,7 @@ impl Chain {
                 .bind(link.previous.as_bytes().as_slice())
                 .bind(link.hash.as_bytes().as_slice())
                 .bind(number)
-                .execute(&self.store.writer)
+                .execute(&mut *self.store.writer().await?)
                 .await?;
             head = Head { number, hash: link.hash };
         }
@@ -293,7 +295,7 @@ async fn whoever_knows_how_to_hash_is_found_by_what_the_agent_signed() -> Tested
     sqlx::query("UPDATE audit SET hash = $1, previous = $2 WHERE number = 6")
         .bind(inserted.hash.as_bytes().as_slice())
         .bind(inserted.previous.as_bytes().as_slice())
-        .execute(&chain.store.writer)
+        .execute(&mut *chain.store.writer().await?)
         .await?;
     assert_eq!(named(chain.verify().await?), (6, 6, Fault::Inserted));
 
@@ -303,7 +305,7 @@ async fn whoever_knows_how_to_hash_is_found_by_what_the_agent_signed() -> Tested
     let (link, _) = chain.store.read_links(10, 1).await?.remove(0);
     sqlx::query("UPDATE audit SET hash = $1 WHERE number = 11")
         .bind(link.hash_at(11).as_bytes().as_slice())
-        .execute(&chain.store.writer)
+        .execute(&mut *chain.store.writer().await?)
         .await?;
     assert_eq!(named(chain.verify().await?), (11, 11, Fault::Altered));
 
@@ -349,11 +351,11 @@ async fn an_outcome_that_the_agent_did_not_sign_is_named() -> Tested {
     sqlx::query("UPDATE audit SET clear = $1 WHERE number = $2")
         .bind(forged)
         .bind(link.number)
-        .execute(&chain.store.writer)
+        .execute(&mut *chain.store.writer().await?)
         .await?;
     sqlx::query("UPDATE audit SET personal = $1 WHERE number = 4")
         .bind(commitment.as_bytes().as_slice())
-        .execute(&chain.store.writer)
+        .execute(&mut *chain.store.writer().await?)
         .await?;
     chain.rehash(4).await?;
     assert_eq!(named(chain.verify().await?), (4, 4, Fault::Signature));
@@ -513,7 +515,7 @@ async fn a_store_of_the_old_form_is_chained_when_it_is_opened() -> Tested {
         assert_eq!(person.failure(), Some(failure.clone()));
         assert_eq!(chain.store.audit_head().number, 3);
         let left: i64 = sqlx::query("SELECT COUNT(*) FROM audit_unchained")
-            .fetch_one(&chain.store.writer)
+            .fetch_one(&mut *chain.store.writer().await?)
             .await?
             .try_get(0)?;
         assert_eq!(left, 0);

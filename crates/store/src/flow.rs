@@ -94,7 +94,8 @@ impl Store {
         job: &NewJob,
         door: &Door,
     ) -> Result<Result<(), TurnedAway>, StoreError> {
-        let mut tx = self.begin_write().await?;
+        let mut writer = self.writer().await?;
+        let mut tx = self.begin(&mut writer).await?;
         if let Err(turned_away) = enter(&mut tx, door, flow.created_at).await? {
             return Ok(Err(turned_away));
         }
@@ -127,7 +128,7 @@ impl Store {
         )
         .bind(ticket.as_bytes().as_slice())
         .bind(now.as_micros())
-        .fetch_optional(&self.readers)
+        .fetch_optional(&mut *self.reader().await?)
         .await?;
         row.as_ref().map(read).transpose()
     }
@@ -136,7 +137,8 @@ impl Store {
     pub async fn forget_flows(&self, now: Timestamp) -> Result<u64, StoreError> {
         let gone = sqlx::query("DELETE FROM flow WHERE expires_at <= $1")
             .bind(now.as_micros())
-            .execute(&self.writer);
-        Ok(gone.await?.rows_affected())
+            .execute(&mut *self.writer().await?)
+            .await?;
+        Ok(gone.rows_affected())
     }
 }

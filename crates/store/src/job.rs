@@ -246,7 +246,8 @@ impl Store {
     /// them. Of many at once, one is checked.
     pub async fn add_check(&self, check: &NewCheck, door: &Door) -> Result<Checked, StoreError> {
         let flow = check.job.intent.correlation_id.to_string();
-        let mut tx = self.begin_write().await?;
+        let mut writer = self.writer().await?;
+        let mut tx = self.begin(&mut writer).await?;
         let checks = sqlx::query(
             "SELECT SUM(finished_at IS NULL) AS open, SUM(state LIKE '{\"state\":\"refused\"%') AS wrong FROM job \
              WHERE correlation_id = $1 AND activity = $2",
@@ -291,7 +292,8 @@ impl Store {
         let flow = job.intent.correlation_id.to_string();
         let entry = Entry::of(&job.intent, None);
         let row = Row::after(self.audit_head(), &entry)?;
-        let mut tx = self.begin_write().await?;
+        let mut writer = self.writer().await?;
+        let mut tx = self.begin(&mut writer).await?;
         // One text, for each statement of its own costs two changes of thread. The person reads what came of it with the
         // same ticket: it has to outlive the job. A job of this flow's that was refused leaves the person free to choose
         // another password.
@@ -338,7 +340,7 @@ impl Store {
         let rows = sqlx::query("SELECT * FROM job WHERE due_at <= $1 ORDER BY created_at LIMIT $2")
             .bind(now.as_micros())
             .bind(i64::from(at_most))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(read).collect()
     }
@@ -346,7 +348,7 @@ impl Store {
     /// When the next open job has to be looked at.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let due: Option<i64> = sqlx::query_scalar("SELECT MIN(due_at) FROM job WHERE due_at IS NOT NULL")
-            .fetch_one(&self.readers)
+            .fetch_one(&mut *self.reader().await?)
             .await?;
         Ok(due.map(Timestamp::from_micros))
     }
@@ -354,8 +356,9 @@ impl Store {
     /// Jobs that a process which is no more had offered: their leases end now.
     pub async fn orphaned_jobs(&self) -> Result<Vec<Job>, StoreError> {
         let rows = sqlx::query("SELECT * FROM job WHERE due_at IS NOT NULL ORDER BY created_at")
-            .fetch_all(&self.readers);
-        let jobs: Result<Vec<Job>, StoreError> = rows.await?.iter().map(read).collect();
+            .fetch_all(&mut *self.reader().await?)
+            .await?;
+        let jobs: Result<Vec<Job>, StoreError> = rows.iter().map(read).collect();
         Ok(jobs?.into_iter().filter(|job| matches!(job.state, JobState::Running { .. })).collect())
     }
 
@@ -365,7 +368,8 @@ impl Store {
         let entry = effects.outcome.map(|event| Entry::of(event, effects.said));
         let row = entry.as_ref().map(|entry| Row::after(self.audit_head(), entry)).transpose()?;
         let finished = next.finished_at();
-        let mut tx = self.writer.begin().await?;
+        let mut writer = self.writer().await?;
+        let mut tx = self.begin(&mut writer).await?;
         let query = match &row {
             Some(row) => row.bind(sqlx::query(concat!(move_job!(), "; ", append_row!())), true),
             None => Row::bind_none(sqlx::query(move_job!())),
@@ -458,7 +462,7 @@ impl Store {
     pub async fn find_job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         let row = sqlx::query("SELECT * FROM job WHERE id = $1")
             .bind(id.to_string())
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.reader().await?)
             .await?;
         row.as_ref().map(read).transpose()
     }
@@ -468,7 +472,7 @@ impl Store {
         let rows =
             sqlx::query("SELECT number, at, failure FROM attempt WHERE job_id = $1 ORDER BY at, number")
                 .bind(id.to_string())
-                .fetch_all(&self.readers)
+                .fetch_all(&mut *self.reader().await?)
                 .await?;
         let attempt = |row: &AnyRow| {
             Ok(Attempt {
@@ -484,7 +488,7 @@ impl Store {
     pub async fn find_diagnosis(&self, id: JobId) -> Result<Option<(Timestamp, Diagnosis)>, StoreError> {
         let row = sqlx::query("SELECT at, diagnosis FROM diagnosis WHERE job_id = $1")
             .bind(id.to_string())
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.reader().await?)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let diagnosis = from_json("diagnosis", row.try_get("diagnosis")?)?;
@@ -496,7 +500,7 @@ impl Store {
         let rows =
             sqlx::query("SELECT * FROM job WHERE correlation_id = $1 ORDER BY created_at, id LIMIT 64")
                 .bind(of.to_string())
-                .fetch_all(&self.readers)
+                .fetch_all(&mut *self.reader().await?)
                 .await?;
         rows.iter().map(read).collect()
     }
@@ -505,7 +509,7 @@ impl Store {
     pub async fn list_jobs(&self, at_most: u32) -> Result<Vec<Job>, StoreError> {
         let rows = sqlx::query("SELECT * FROM job ORDER BY created_at DESC, id LIMIT $1")
             .bind(i64::from(at_most))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(read).collect()
     }

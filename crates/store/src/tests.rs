@@ -127,8 +127,10 @@ async fn the_bundled_sqlite_is_new_enough_and_the_file_is_durable() -> Tested {
     let version: Vec<u32> =
         lab.store.version().await?.split('.').filter_map(|part| part.parse().ok()).collect();
     assert!(version >= vec![3, 51, 3], "{version:?}: WAL needs at least 3.51.3");
-    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&lab.store.writer).await?;
-    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&lab.store.writer).await?;
+    let mode: String =
+        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *lab.store.writer().await?).await?;
+    let synchronous: i64 =
+        sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *lab.store.writer().await?).await?;
     assert_eq!((mode.as_str(), synchronous), ("wal", 2));
     Ok(())
 }

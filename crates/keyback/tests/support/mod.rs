@@ -45,8 +45,12 @@ pub struct Keyback {
     _temporary: tempfile::TempDir,
 }
 
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// Where a keyback of this test's listens, and listens again after a restart: at an address of the process's own. At
+/// 127.0.0.1 the port could be somebody else's by then, be it the near end of an outgoing connection.
+fn own_address() -> Result<SocketAddr> {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let own = IpAddr::from([127, 128 | (high & 0x3f), middle, low]);
+    Ok(TcpListener::bind((own, 0))?.local_addr()?)
 }
 
 impl Keyback {
@@ -66,8 +70,8 @@ impl Keyback {
         let secret = temporary.path().join("given.password");
         std::fs::write(&secret, password)?;
         std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-        let port = free_port()?;
-        let url = format!("http://127.0.0.1:{port}");
+        let address = own_address()?;
+        let url = format!("http://{address}");
         let output = Command::new(KEYBACK)
             .args([
                 "init",
@@ -78,7 +82,7 @@ impl Keyback {
                 "Help <help@example.org>",
             ])
             .args(["--config", &folder.join("keyback.toml").display().to_string()])
-            .args(["--listen", &format!("127.0.0.1:{port}"), "--public-url", &url])
+            .args(["--listen", &address.to_string(), "--public-url", &url])
             .args(["--dc", &format!("ldaps://{}", lab.fqdn()), "--dc-address", &lab.ip().to_string()])
             .args(["--ca", &lab.ca_file().display().to_string(), "--connector", connector])
             .args(["--connector-password-file", &secret.display().to_string()])
