@@ -47,6 +47,9 @@ pub struct Challenge {
     pub person: Person,
     /// Of the code, salted with the challenge's id.
     pub code_hash: [u8; 32],
+    /// How the user stood when the code was minted, where other agents may have to go by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stood: Option<Pin>,
 }
 
 /// What has become of a challenge.
@@ -215,6 +218,11 @@ impl Journal {
         locked(&self.0.memory).jobs.get(&id).cloned()
     }
 
+    /// The jobs that rested on a challenge that another agent minted.
+    pub fn rested_on(&self, challenge: ChallengeId) -> Vec<JobId> {
+        locked(&self.0.memory).vouched.get(&challenge).cloned().unwrap_or_default()
+    }
+
     /// How many codes were mailed to somebody since `since`.
     pub fn codes_since(&self, whom: ObjectGuid, since: Timestamp) -> usize {
         let memory = locked(&self.0.memory);
@@ -351,6 +359,18 @@ impl Journal {
         let confirmed = Some(seen.sequence.saturating_add(1));
         self.append(Record::State { at, state: AgentState::Running, confirmed }, true).await?;
         Ok(true)
+    }
+
+    /// Another agent may have begun this job: what it would have read before is `pin`, and what it sent has arrived or
+    /// been lost by `at`.
+    pub async fn took_over(
+        &self,
+        job_id: JobId,
+        challenge: ChallengeId,
+        at: Timestamp,
+        pin: Pin,
+    ) -> Result<(), JournalError> {
+        self.append(Record::TookOver { job_id, challenge, at, pin }, true).await
     }
 
     /// The next thing is a bind with the new password, which may count against the user: once for each job.

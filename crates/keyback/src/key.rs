@@ -13,7 +13,7 @@ use keyback_core::heartbeat::Bytes32;
 use keyback_core::keys::{Purpose, SigningKey, VerifyingKey, write_key_file};
 use keyback_core::{Clock, KeyId, SystemClock, Timestamp};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -74,6 +74,7 @@ pub fn all(config: &Config) -> Result<Vec<Listed>, Trouble> {
             let id = pin.verifying.id();
             keys.push(listed("server", Purpose::AgentPublic, pinned(index), id, path));
         }
+        list_others(&mut keys, "server", &server.stand_in_key_files)?;
     }
     if let Some(agent) = &config.agent {
         for (index, (unsealing, seed)) in keyfiles::own_seeds(agent)?.iter().enumerate() {
@@ -88,8 +89,17 @@ pub fn all(config: &Config) -> Result<Vec<Listed>, Trouble> {
         for (index, key) in servers.iter().enumerate() {
             keys.push(listed("agent", Purpose::ServerPublic, pinned(index), KeyId::of(key), path));
         }
+        list_others(&mut keys, "agent", &agent.peer_key_files)?;
     }
     Ok(keys)
+}
+
+/// What one side has pinned of further agents.
+fn list_others(keys: &mut Vec<Listed>, side: &'static str, paths: &[PathBuf]) -> Result<(), Trouble> {
+    for (pin, path) in keyfiles::other_agents(paths)?.iter().zip(paths) {
+        keys.push(listed(side, Purpose::AgentPublic, "pinned", pin.verifying.id(), path));
+    }
+    Ok(())
 }
 
 impl Listed {

@@ -49,7 +49,19 @@ pub fn pinned_keys(what: &'static str, purpose: Purpose, path: &Path) -> Result<
 
 /// What the server has pinned of its agent, the newest first.
 pub fn pinned_agents(server: &Server) -> Result<Vec<AgentPin>, Trouble> {
-    let path = &server.agent_key_file;
+    agent_pins(&server.agent_key_file)
+}
+
+/// Agents that are pinned in files of their own, one each.
+pub fn other_agents(paths: &[PathBuf]) -> Result<Vec<AgentPin>, Trouble> {
+    let one = |path: &PathBuf| {
+        let damaged = || unusable(path)(KeyError::Damaged { expected: Purpose::AgentPublic.word() });
+        agent_pins(path)?.into_iter().next().ok_or_else(damaged)
+    };
+    paths.iter().map(one).collect()
+}
+
+fn agent_pins(path: &Path) -> Result<Vec<AgentPin>, Trouble> {
     let keys = pinned_keys("agent's public key", Purpose::AgentPublic, path)?;
     let (pairs, rest) = keys.as_chunks::<2>();
     if !rest.is_empty() {
@@ -68,7 +80,8 @@ pub fn server_keys(server: &Server) -> Result<ServerKeys, Trouble> {
     let mut own = own.iter().map(|seed| SigningKey::from_seed(seed).map_err(unusable(path)));
     let damaged = || unusable(path)(KeyError::Damaged { expected: Purpose::ServerSigning.word() });
     let signing = own.next().ok_or_else(damaged)??;
-    Ok(ServerKeys { signing, next: own.next().transpose()?, agents: pinned_agents(server)? })
+    let stand_ins = other_agents(&server.stand_in_key_files)?;
+    Ok(ServerKeys { signing, next: own.next().transpose()?, agents: pinned_agents(server)?, stand_ins })
 }
 
 /// The server's signing key in use.
@@ -84,7 +97,8 @@ fn past(server: &Server) -> PathBuf {
 /// Whose signatures count in the audit chain: of the keys in use and of those before.
 pub fn audit_keys(server: &Server) -> Result<Keys, Trouble> {
     let keys = server_keys(server)?;
-    let mut agents: Vec<VerifyingKey> = keys.agents.iter().map(|pin| pin.verifying).collect();
+    let mut agents: Vec<VerifyingKey> =
+        keys.agents.iter().chain(&keys.stand_ins).map(|pin| pin.verifying).collect();
     let mut servers = vec![keys.signing.verifying_key()];
     let path = past(server);
     let text = match std::fs::read_to_string(&path) {
@@ -136,7 +150,9 @@ pub fn agent_keys(agent: &Agent) -> Result<AgentKeys, Trouble> {
     }
     let servers = pinned_keys("server's public key", Purpose::ServerPublic, &agent.server_key_file)?;
     let servers = servers.into_iter().map(VerifyingKey::from_bytes).collect();
-    AgentKeys::rotating(own, servers).map_err(unusable(&agent.unsealing_key_file))
+    let peers = other_agents(&agent.peer_key_files)?.into_iter().map(|pin| pin.verifying).collect();
+    let keys = AgentKeys::rotating(own, servers).map_err(unusable(&agent.unsealing_key_file))?;
+    Ok(keys.beside(peers))
 }
 
 /// Writes a file that only its owner may read. One that is there is left alone: `false`.
@@ -240,7 +256,9 @@ pub struct ServerKeyring {
 impl ServerKeyring {
     /// Of the server's section.
     pub fn new(server: &Server) -> Self {
-        let stamp = Stamp::of(vec![server.signing_key_file.clone(), server.agent_key_file.clone()]);
+        let mut files = vec![server.signing_key_file.clone(), server.agent_key_file.clone()];
+        files.extend(server.stand_in_key_files.iter().cloned());
+        let stamp = Stamp::of(files);
         Self { server: server.clone(), stamp }
     }
 

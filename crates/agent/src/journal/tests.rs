@@ -23,6 +23,7 @@ fn challenge(seed: u8) -> Challenge {
             mail_hint: "a•••@ad.example".to_owned(),
         },
         code_hash: [0; 32],
+        stood: None,
     }
 }
 

@@ -7,3 +7,4 @@ mod process;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
+mod two_agents;
