@@ -380,7 +380,9 @@ impl Jobs {
     /// Offers every job that is due; how long until the next one is.
     pub async fn offer_due(&self) -> Result<Duration, StoreError> {
         let now = self.now();
-        for job in self.0.store.due_jobs(now, 256).await? {
+        // Nothing is put off for longer: what seems to be was put off before the clock was set back.
+        let farthest = now.plus(self.0.limits.lease.max(LONGEST_WAIT) * 2);
+        for job in self.0.store.due_jobs(now, farthest, 256).await? {
             if matches!(job.state, JobState::Running { .. }) {
                 self.keep(&job, JobEvent::LeaseExpired, Effects::default()).await?;
                 self.0.due.notify_one();

@@ -295,10 +295,19 @@ impl Store {
         Ok(Submitted::Joined(parsed("job id", &open)?))
     }
 
-    /// Open jobs whose time has come, the oldest first.
-    pub async fn due_jobs(&self, now: Timestamp, at_most: u32) -> Result<Vec<Job>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM job WHERE due_at <= $1 ORDER BY created_at LIMIT $2")
+    /// Open jobs whose time has come, or seems to be after `farthest`, the oldest first.
+    pub async fn due_jobs(
+        &self,
+        now: Timestamp,
+        farthest: Timestamp,
+        at_most: u32,
+    ) -> Result<Vec<Job>, StoreError> {
+        // Two, so that each is looked up in the index.
+        let due = "SELECT * FROM job WHERE id IN (SELECT id FROM job WHERE due_at <= $1 \
+                   UNION ALL SELECT id FROM job WHERE due_at > $2) ORDER BY created_at LIMIT $3";
+        let rows = sqlx::query(due)
             .bind(now.as_micros())
+            .bind(farthest.as_micros())
             .bind(i64::from(at_most))
             .fetch_all(&self.readers)
             .await?;

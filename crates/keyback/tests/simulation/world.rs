@@ -223,7 +223,7 @@ fn beat(agent: usize, now: Timestamp) -> Vec<u8> {
 /// Whether the agent did not wait for this record: what became of a write that had been begun.
 fn is_lazy(line: &str, journal: &str) -> bool {
     let job = |line: &str, kind: &str| {
-        let record: serde_json::Value = serde_json::from_str(line).ok()?;
+        let record: serde_json::Value = serde_json::from_str(line.split('\t').next()?).ok()?;
         record[kind]["job_id"].as_str().map(str::to_owned)
     };
     let begun = |id: String| journal.lines().any(|other| job(other, "begun") == Some(id.clone()));
