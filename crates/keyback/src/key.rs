@@ -29,7 +29,7 @@ pub struct Listed {
     side: &'static str,
     /// What it is for.
     purpose: &'static str,
-    /// `in use`, `next`, `pinned`, `pinned before`.
+    /// `in use`, `next`, `pinned`, `pinned before`; `past`, revoked or rotated: it counts for the audit trail alone.
     state: &'static str,
     /// Its id: of the public key.
     id: KeyId,
@@ -75,6 +75,9 @@ pub fn all(config: &Config) -> Result<Vec<Listed>, Trouble> {
             keys.push(listed("server", Purpose::AgentPublic, pinned(index), id, path));
         }
         list_others(&mut keys, "server", &server.stand_in_key_files)?;
+        for (purpose, key) in keyfiles::past_keys(server)? {
+            keys.push(listed("server", purpose, "past", key.id(), &keyfiles::past(server)));
+        }
     }
     if let Some(agent) = &config.agent {
         for (index, (unsealing, seed)) in keyfiles::own_seeds(agent)?.iter().enumerate() {
@@ -96,8 +99,10 @@ pub fn all(config: &Config) -> Result<Vec<Listed>, Trouble> {
 
 /// What one side has pinned of further agents.
 fn list_others(keys: &mut Vec<Listed>, side: &'static str, paths: &[PathBuf]) -> Result<(), Trouble> {
-    for (pin, path) in keyfiles::other_agents(paths)?.iter().zip(paths) {
-        keys.push(listed(side, Purpose::AgentPublic, "pinned", pin.verifying.id(), path));
+    for path in paths {
+        for pin in keyfiles::other_agents(std::slice::from_ref(path))? {
+            keys.push(listed(side, Purpose::AgentPublic, "pinned", pin.verifying.id(), path));
+        }
     }
     Ok(())
 }
@@ -183,6 +188,10 @@ pub fn revoke(config: &Config, id: KeyId, as_document: bool) -> Result<ExitCode,
             keyfiles::pin_agents(server, &kept).map_err(|error| unwritten(&error))?;
             revoked = true;
         }
+        if let Some(pin) = keyfiles::revoke_other(&server.stand_in_key_files, id)? {
+            keyfiles::retire(server, "agent", &pin.verifying).map_err(|error| unwritten(&error))?;
+            revoked = true;
+        }
     }
     if let Some(agent) = &config.agent {
         let path = &agent.server_key_file;
@@ -193,6 +202,7 @@ pub fn revoke(config: &Config, id: KeyId, as_document: bool) -> Result<ExitCode,
             keyfiles::pin_servers(agent, &kept).map_err(|error| unwritten(&error))?;
             revoked = true;
         }
+        revoked |= keyfiles::revoke_other(&agent.peer_key_files, id)?.is_some();
     }
     if !revoked {
         return Err(Trouble::usage(

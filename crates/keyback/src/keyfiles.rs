@@ -6,6 +6,7 @@
 use crate::config::{Agent, ConfigError, Server, read_secret};
 use crate::output::{Trouble, USAGE};
 use keyback_agent::{AgentKeys, Generation, UnsealingKey};
+use keyback_core::KeyId;
 use keyback_core::audit::Keys;
 use keyback_core::heartbeat::{AgentPublic, Bytes32};
 use keyback_core::keys::{KeyError, Purpose, SigningKey, VerifyingKey, read_key_list, write_key_file};
@@ -54,11 +55,22 @@ pub fn pinned_agents(server: &Server) -> Result<Vec<AgentPin>, Trouble> {
 
 /// Agents that are pinned in files of their own, one each.
 pub fn other_agents(paths: &[PathBuf]) -> Result<Vec<AgentPin>, Trouble> {
-    let one = |path: &PathBuf| {
-        let damaged = || unusable(path)(KeyError::Damaged { expected: Purpose::AgentPublic.word() });
-        agent_pins(path)?.into_iter().next().ok_or_else(damaged)
-    };
-    paths.iter().map(one).collect()
+    // A file without a key: it was revoked.
+    let one = |path: &PathBuf| agent_pins(path).map(|pins| pins.into_iter().next()).transpose();
+    paths.iter().filter_map(one).collect()
+}
+
+/// Gives up the agent with this key, where one of the files has it. Whether one had.
+pub fn revoke_other(paths: &[PathBuf], id: KeyId) -> Result<Option<AgentPin>, Trouble> {
+    for path in paths {
+        let pin = agent_pins(path)?.into_iter().next();
+        let pin = pin.filter(|pin| pin.verifying.id() == id || pin.sealing.id() == id);
+        if let Some(pin) = pin {
+            replace(path, Purpose::AgentPublic, &[]).map_err(|error| Trouble::internal(error.to_string()))?;
+            return Ok(Some(pin));
+        }
+    }
+    Ok(None)
 }
 
 fn agent_pins(path: &Path) -> Result<Vec<AgentPin>, Trouble> {
@@ -90,7 +102,7 @@ pub fn server_signing(server: &Server) -> Result<SigningKey, Trouble> {
 }
 
 /// Where the verifying keys are kept that count no more for anything but the audit chain.
-fn past(server: &Server) -> PathBuf {
+pub fn past(server: &Server) -> PathBuf {
     server.agent_key_file.with_added_extension("past")
 }
 
@@ -100,30 +112,43 @@ pub fn audit_keys(server: &Server) -> Result<Keys, Trouble> {
     let mut agents: Vec<VerifyingKey> =
         keys.agents.iter().chain(&keys.stand_ins).map(|pin| pin.verifying).collect();
     let mut servers = vec![keys.signing.verifying_key()];
+    for (side, key) in past_keys(server)? {
+        match side {
+            Purpose::AgentPublic => agents.push(key),
+            Purpose::ServerPublic => servers.push(key),
+            Purpose::AgentSigning | Purpose::AgentUnsealing | Purpose::ServerSigning => {}
+        }
+    }
+    Ok(Keys { servers, agents })
+}
+
+/// The keys that were revoked or have rotated, the oldest first.
+pub fn past_keys(server: &Server) -> Result<Vec<(Purpose, VerifyingKey)>, Trouble> {
     let path = past(server);
     let text = match std::fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         read => read.map_err(|source| ConfigError::Read {
             what: "list of past keys",
             path: path.clone(),
             source,
         })?,
     };
-    for line in text.lines() {
+    let one = |line: &str| {
         let damaged = || unusable(&path)(KeyError::Damaged { expected: "past keys" });
         let (side, key) = line.split_once(' ').ok_or_else(damaged)?;
         let key = Bytes32::try_from(key.to_owned()).map_err(unusable(&path))?;
-        match side {
-            "agent" => agents.push(VerifyingKey::from_bytes(key.0)),
-            "server" => servers.push(VerifyingKey::from_bytes(key.0)),
+        let side = match side {
+            "agent" => Purpose::AgentPublic,
+            "server" => Purpose::ServerPublic,
             _ => return Err(damaged()),
-        }
-    }
-    Ok(Keys { servers, agents })
+        };
+        Ok((side, VerifyingKey::from_bytes(key.0)))
+    };
+    text.lines().map(one).collect()
 }
 
 /// Keeps a verifying key for the audit chain alone.
-fn retire(server: &Server, side: &str, key: &VerifyingKey) -> io::Result<()> {
+pub fn retire(server: &Server, side: &str, key: &VerifyingKey) -> io::Result<()> {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(past(server))?;
     writeln!(file, "{side} {}", String::from(Bytes32(*key.as_bytes())))?;
     file.sync_all()

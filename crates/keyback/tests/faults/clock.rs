@@ -1,59 +1,29 @@
-//! The clock of the host is set, while the process runs: by Debian's libfaketime, which the lab needs as well.
+//! The clock of the host is set, while the process runs.
 
 use super::support::{Dc, Keyback};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use keyback_testkit::lab::{Lab, Samba};
 use keyback_testkit::proxy::Proxy;
 use keyback_testkit::walk::{job_of, prove, reset};
-use std::path::PathBuf;
 use std::time::Duration;
-
-/// The library for programs with threads.
-fn libfaketime() -> Result<PathBuf> {
-    let places = std::fs::read_dir("/usr/lib")?;
-    let found = places.flatten().map(|place| place.path().join("faketime/libfaketimeMT.so.1"));
-    let found = found.into_iter().find(|path| path.exists());
-    found.context(
-        "this needs Debian's package libfaketime: apt-get install --no-install-recommends libfaketime",
-    )
-}
-
-/// How far the clock is off from now on; time limits go on as they were.
-fn set_clock(keyback: &Keyback, offset: &str) -> Result<()> {
-    let (file, new) = (keyback.folder.join("clock"), keyback.folder.join("clock.new"));
-    std::fs::write(&new, format!("{offset}\n"))?;
-    Ok(std::fs::rename(new, file)?)
-}
-
-fn serve(keyback: &mut Keyback) -> Result<()> {
-    set_clock(keyback, "+0")?;
-    let (library, file) = (libfaketime()?.display().to_string(), keyback.folder.join("clock"));
-    keyback.serve_with(&[
-        ("LD_PRELOAD", &library),
-        ("FAKETIME_TIMESTAMP_FILE", &file.display().to_string()),
-        ("FAKETIME_NO_CACHE", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ("FAKETIME_DONT_RESET", "1"),
-    ])
-}
 
 /// Fault: the host's clock is set two hours forward and back while the process runs => proofs end, people are helped at once
 #[test]
 fn a_clock_set_forward_and_back_ends_proofs_and_keeps_nobody_waiting() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
     let mut keyback = Keyback::init(&lab)?;
-    serve(&mut keyback)?;
+    keyback.serve_by_clock(&[])?;
     let user = lab.add_user("clock")?;
     let version = lab.key_version(&user)?;
     let mut browser = keyback.browser()?;
     let page = prove(&mut browser, "reset", &user.sam, &user.mail, &mut keyback.sink)?;
-    set_clock(&keyback, "+2h")?;
+    keyback.set_clock("+2h")?;
     let form = page.form()?.fill("new", "Too-Late-Now-1!")?.fill("repeat", "Too-Late-Now-1!")?;
     let answer = browser.submit_only(&form)?;
     ensure!(answer.status != 202, "a proof of two hours ago was taken: {}", answer.words());
     for (offset, password) in [("+2h", "Clock-Ahead-1!"), ("+0", "Clock-Back-1!"), ("-2h", "Clock-Behind-1!")]
     {
-        set_clock(&keyback, offset)?;
+        keyback.set_clock(offset)?;
         let mut browser = keyback.browser()?;
         let page = reset(&mut browser, &user.sam, &user.mail, password, &mut keyback.sink)?;
         ensure!(page.words().contains("works now"), "{offset}: {}\n{}", page.words(), keyback.log());
@@ -77,7 +47,7 @@ fn a_job_that_waits_does_not_wait_for_the_hour_that_a_clock_was_set_back() -> Re
     let mut keyback = Keyback::init(&lab)?;
     let proxy = keyback.runtime.block_on(Proxy::start("127.0.0.1:0".parse()?, lab.ldaps()))?;
     keyback.use_dcs(&[Dc::of_at(&lab, proxy.address())])?;
-    serve(&mut keyback)?;
+    keyback.serve_by_clock(&[])?;
     let user = lab.add_user("waits")?;
     let version = lab.key_version(&user)?;
     let mut browser = keyback.browser()?;
@@ -86,7 +56,7 @@ fn a_job_that_waits_does_not_wait_for_the_hour_that_a_clock_was_set_back() -> Re
     let form = page.form()?.fill("new", "Clock-Waits-1!")?.fill("repeat", "Clock-Waits-1!")?;
     let job = job_of(&browser.submit_only(&form)?)?;
     keyback.until_state(&job, "queued")?;
-    set_clock(&keyback, "-1h")?;
+    keyback.set_clock("-1h")?;
     let ended = keyback.ended(&job)?;
     // The message is from a time that has not come yet: refused for good, and nothing was sent.
     assert_eq!((&ended["state"], &ended["cause"]), (&"refused".into(), &"message.refused".into()), "{ended}");

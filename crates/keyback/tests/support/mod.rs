@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod alone;
+mod clock;
 
 use anyhow::{Context, Result, ensure};
 use keyback_testkit::browser::Browser;
@@ -167,8 +168,8 @@ impl Keyback {
     }
 
     /// Runs `serve` with these environment variables and waits until it is ready.
-    pub fn serve_with(&mut self, variables: &[(&str, &str)]) -> Result<()> {
-        self.run_with(&["serve"], variables)?;
+    pub fn serve_with(&mut self, more: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+        self.run_with(&[&["serve"], more].concat(), variables)?;
         self.wait_until_ready()
     }
 
