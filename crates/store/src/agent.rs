@@ -63,15 +63,24 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// The highest head of each journal, for the question to the agent.
-    pub async fn seen_heads(&self) -> Result<Vec<Head>, StoreError> {
-        let agents = self.list_agents().await?;
+    /// The highest head of each journal, for the question to an agent. `others` are agents beside it: their journals are
+    /// theirs.
+    pub async fn seen_heads(&self, others: &[KeyId]) -> Result<Vec<Head>, StoreError> {
+        let mut agents = self.list_agents().await?;
+        agents.retain(|agent| !others.contains(&agent.heartbeat.agent));
         Ok(agents.into_iter().take(MOST_HEADS).map(|agent| agent.seen).collect())
     }
 
-    /// Another agent was enrolled in their place.
-    pub async fn forget_agents(&self) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM agent").execute(&mut *self.writer().await?).await?;
+    /// Another agent was enrolled in their place; those of `others` stay.
+    pub async fn forget_agents(&self, others: &[KeyId]) -> Result<(), StoreError> {
+        for agent in self.list_agents().await? {
+            if !others.contains(&agent.heartbeat.agent) {
+                sqlx::query("DELETE FROM agent WHERE journal = $1")
+                    .bind(agent.seen.journal.to_string())
+                    .execute(&mut *self.writer().await?)
+                    .await?;
+            }
+        }
         Ok(())
     }
 

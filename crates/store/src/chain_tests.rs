@@ -246,6 +246,7 @@ async fn a_chain_that_nobody_touched_is_whole() -> Tested {
     Ok(())
 }
 
+/// Fault: a row of the audit trail is altered, removed, inserted or moved => named at that row
 #[tokio::test]
 async fn what_sql_does_to_one_row_is_named_at_that_row() -> Tested {
     let set = |column: &str, value: &str| format!("UPDATE audit SET {column} = {value} WHERE number = 6");
@@ -283,6 +284,7 @@ async fn what_sql_does_to_one_row_is_named_at_that_row() -> Tested {
     Ok(())
 }
 
+/// Fault: the past is rewritten with hashes that fit => found by what the agent signed
 #[tokio::test]
 async fn whoever_knows_how_to_hash_is_found_by_what_the_agent_signed() -> Tested {
     // A row that fits behind row 5 and is fully hashed; the rows behind it are the old ones.
@@ -321,6 +323,7 @@ async fn whoever_knows_how_to_hash_is_found_by_what_the_agent_signed() -> Tested
     Ok(())
 }
 
+/// Fault: an outcome in the audit trail is forged, or carries another's signature => named
 #[tokio::test]
 async fn an_outcome_that_the_agent_did_not_sign_is_named() -> Tested {
     let to_success = "UPDATE audit SET event = replace(replace(replace(event, '\"failure\"', '\"success\"'), \
@@ -369,6 +372,7 @@ async fn an_outcome_that_the_agent_did_not_sign_is_named() -> Tested {
     Ok(())
 }
 
+/// Fault: the store is restored from an old copy => the agent's journal tells, and its next signature
 #[tokio::test]
 async fn an_old_copy_of_the_store_is_found_out_by_the_next_signature() -> Tested {
     let mut chain = Chain::of_twelve().await?;
@@ -422,6 +426,7 @@ async fn a_row_never_erased_and_one_whose_salt_is_gone_say_the_same_of_a_name() 
     Ok(())
 }
 
+/// Fault: the checkpoint of a pruned audit trail is altered or removed => named
 #[tokio::test]
 async fn pruning_leaves_a_checkpoint_from_which_the_rest_verifies() -> Tested {
     let mut chain = Chain::new().await?;

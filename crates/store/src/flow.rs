@@ -5,7 +5,7 @@ use crate::job::{NewJob, insert_job};
 use crate::{Store, StoreError};
 use keyback_core::job::Operation;
 use keyback_core::{
-    ChallengeId, CorrelationId, JobId, ObjectGuid, SourceAnchor, TicketHash, Timestamp, UserName,
+    ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, SourceAnchor, TicketHash, Timestamp, UserName,
 };
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -47,6 +47,10 @@ pub struct Flow {
     pub expires_at: Timestamp,
     /// The agent mailed a code. Says that the user exists: show nothing of it before `proof_until` is set.
     pub challenge: Option<ChallengeId>,
+    /// The agent that mailed the code, by the key that its messages are sealed to.
+    pub agent: Option<KeyId>,
+    /// What that agent says of the proof to other agents.
+    pub voucher: Option<String>,
     /// Whom the name meant.
     pub object_guid: Option<ObjectGuid>,
     /// As Entra knows them.
@@ -78,6 +82,8 @@ fn read(row: &AnyRow) -> Result<Flow, StoreError> {
         source: row.try_get("source")?,
         expires_at: Timestamp::from_micros(row.try_get("expires_at")?),
         challenge: maybe("challenge", row.try_get("challenge")?)?,
+        agent: maybe("agent", row.try_get("agent")?)?,
+        voucher: row.try_get("voucher")?,
         object_guid: maybe("object_guid", row.try_get("object_guid")?)?,
         source_anchor: row.try_get::<Option<String>, _>("source_anchor")?.map(SourceAnchor::from_text),
         mail_hint: row.try_get("mail_hint")?,

@@ -8,7 +8,7 @@ use keyback_core::audit::{Activity, AuditEvent, Head};
 use keyback_core::diagnosis::Diagnosis;
 use keyback_core::job::{JobState, Kind, Operation};
 use keyback_core::statement::Said;
-use keyback_core::{CorrelationId, Done, Failure, JobId, ObjectGuid, Person, TicketHash, Timestamp};
+use keyback_core::{CorrelationId, Done, Failure, JobId, KeyId, ObjectGuid, Person, TicketHash, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::{Any, AnyArguments, AnyRow};
@@ -135,8 +135,12 @@ pub struct Effects<'a> {
     pub said: Option<&'a Said>,
     /// A code was mailed: to whom, under which challenge.
     pub code_sent: Option<(&'a str, &'a Person)>,
+    /// The agent that mailed it, by the key that its messages are sealed to.
+    pub mailed_by: Option<KeyId>,
     /// The code was right until then.
     pub code_accepted: Option<Timestamp>,
+    /// What the agent says of that to other agents.
+    pub voucher: Option<&'a str>,
     /// The mark of the network from which the right code came.
     pub home: Option<BudgetKey>,
 }
@@ -335,10 +339,19 @@ impl Store {
         Ok(Submitted::Joined(parsed("job id", &open)?))
     }
 
-    /// Open jobs whose time has come, the oldest first.
-    pub async fn due_jobs(&self, now: Timestamp, at_most: u32) -> Result<Vec<Job>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM job WHERE due_at <= $1 ORDER BY created_at LIMIT $2")
+    /// Open jobs whose time has come, or seems to be after `farthest`, the oldest first.
+    pub async fn due_jobs(
+        &self,
+        now: Timestamp,
+        farthest: Timestamp,
+        at_most: u32,
+    ) -> Result<Vec<Job>, StoreError> {
+        // Two, so that each is looked up in the index.
+        let due = "SELECT * FROM job WHERE id IN (SELECT id FROM job WHERE due_at <= $1 \
+                   UNION ALL SELECT id FROM job WHERE due_at > $2) ORDER BY created_at LIMIT $3";
+        let rows = sqlx::query(due)
             .bind(now.as_micros())
+            .bind(farthest.as_micros())
             .bind(i64::from(at_most))
             .fetch_all(&mut *self.reader().await?)
             .await?;
@@ -413,12 +426,13 @@ impl Store {
         }
         if let Some((challenge, person)) = effects.code_sent {
             sqlx::query(
-                "UPDATE flow SET challenge = $1, object_guid = $2, source_anchor = $3, mail_hint = $4 WHERE id = $5",
+                "UPDATE flow SET challenge = $1, object_guid = $2, source_anchor = $3, mail_hint = $4, agent = $5 WHERE id = $6",
             )
             .bind(challenge)
             .bind(person.object_guid.to_string())
             .bind(person.source_anchor.to_string())
             .bind(person.mail_hint.as_str())
+            .bind(effects.mailed_by.map(|agent| agent.to_string()))
             .bind(job.correlation_id.to_string())
             .execute(&mut *tx)
             .await?;
@@ -443,9 +457,10 @@ impl Store {
             // Whoever typed the code holds the new ticket; the one that brought the form here is worth nothing now.
             sqlx::query(
                 "UPDATE flow SET proof_until = $1, ticket_hash = COALESCE(next_ticket_hash, ticket_hash), \
-                 next_ticket_hash = NULL WHERE id = $2",
+                 next_ticket_hash = NULL, voucher = $2 WHERE id = $3",
             )
             .bind(until.as_micros())
+            .bind(effects.voucher)
             .bind(job.correlation_id.to_string())
             .execute(&mut *tx)
             .await?;
