@@ -89,28 +89,31 @@ impl Directory {
     pub async fn begin_write(&self, guid: ObjectGuid) -> Result<Write, FindError> {
         let mut round = self.inner.round(Use::Writes);
         while let Some(dc) = round.next() {
-            let base = by_guid(guid);
-            // Both at once: whoever serves reads and not writes must not be pinned.
-            let (user, ready) =
-                tokio::join!(self.inner.load_on(&dc, &base), self.inner.connection(&dc, Use::Writes));
-            match (user, ready) {
-                (Err(FindError::Directory(error)), _) | (Ok(_), Err(error)) => round.failed(error)?,
-                (Err(error), _) => {
+            match self.begin_on(dc, guid).await {
+                Err(FindError::Directory(error)) => round.failed(error)?,
+                begun => {
                     round.served();
-                    return Err(error);
-                }
-                (Ok(user), Ok(_)) => {
-                    round.served();
-                    let pin = Pin {
-                        dc: dc.name.clone(),
-                        key_version: user.key_version,
-                        pwd_last_set: user.pwd_last_set,
-                    };
-                    return Ok(Write { directory: self.clone(), dc, user, pin });
+                    return begun;
                 }
             }
         }
         Err(round.none_serves().into())
+    }
+
+    /// The same on the domain controller that the configuration calls `dc`, and on no other.
+    pub async fn begin_write_at(&self, guid: ObjectGuid, dc: &str) -> Result<Write, FindError> {
+        self.begin_on(self.inner.listed(dc)?, guid).await
+    }
+
+    async fn begin_on(&self, dc: Arc<Dc>, guid: ObjectGuid) -> Result<Write, FindError> {
+        let base = by_guid(guid);
+        // Both at once: whoever serves reads and not writes must not be pinned.
+        let (user, ready) =
+            tokio::join!(self.inner.load_on(&dc, &base), self.inner.connection(&dc, Use::Writes));
+        let user = user?;
+        ready?;
+        let pin = Pin { dc: dc.name.clone(), key_version: user.key_version, pwd_last_set: user.pwd_last_set };
+        Ok(Write { directory: self.clone(), dc, user, pin })
     }
 }
 

@@ -20,6 +20,7 @@ use keyback_core::outcome::Outcome;
 use keyback_core::{ChallengeId, Failure, JobId, JournalId, ObjectGuid, Person, Timestamp, ids};
 use memory::{Memory, Record};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,9 @@ pub struct Challenge {
     pub person: Person,
     /// Of the code, salted with the challenge's id.
     pub code_hash: [u8; 32],
+    /// How the user stood when the code was minted, where other agents may have to go by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stood: Option<Pin>,
 }
 
 /// What has become of a challenge.
@@ -172,16 +176,20 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed("opened")(error)),
             Ok(file) => {
-                let mut lines = BufReader::new(file).split(b'\n').enumerate().peekable();
-                while let Some((index, line)) = lines.next() {
-                    let line = line.map_err(failed("read"))?;
-                    match serde_json::from_slice(&line) {
-                        Ok(record) => records.push((record, line)),
-                        Err(_) if lines.peek().is_none() => {}
-                        Err(_) => {
-                            return Err(JournalError::Damaged { path: path.to_owned(), line: index + 1 });
-                        }
+                let mut reader = BufReader::new(file);
+                for number in 1.. {
+                    let mut line = Vec::new();
+                    if reader.read_until(b'\n', &mut line).map_err(failed("read"))? == 0 {
+                        break;
                     }
+                    // Without its end a crash cut it short.
+                    let Some(line) = line.strip_suffix(b"\n") else { break };
+                    let record =
+                        untagged(line).and_then(|line| Some((serde_json::from_slice(line).ok()?, line)));
+                    let Some((record, line)) = record else {
+                        return Err(JournalError::Damaged { path: path.to_owned(), line: number });
+                    };
+                    records.push((record, line.to_vec()));
                 }
             }
         }
@@ -215,6 +223,11 @@ impl Journal {
         locked(&self.0.memory).jobs.get(&id).cloned()
     }
 
+    /// The jobs that rested on a challenge that another agent minted.
+    pub fn rested_on(&self, challenge: ChallengeId) -> Vec<JobId> {
+        locked(&self.0.memory).vouched.get(&challenge).cloned().unwrap_or_default()
+    }
+
     /// How many codes were mailed to somebody since `since`.
     pub fn codes_since(&self, whom: ObjectGuid, since: Timestamp) -> usize {
         let memory = locked(&self.0.memory);
@@ -234,7 +247,10 @@ impl Journal {
         let failed = |source| JournalError::Io { path: path.to_owned(), step: "read", source };
         let mut head = None;
         for line in BufReader::new(File::open(path).map_err(failed)?).split(b'\n') {
-            if let Ok(Record::AuditHead(seen)) = serde_json::from_slice(&line.map_err(failed)?) {
+            let line = line.map_err(failed)?;
+            if let Some(Record::AuditHead(seen)) =
+                untagged(&line).and_then(|line| serde_json::from_slice(line).ok())
+            {
                 head = Some(seen);
             }
         }
@@ -353,6 +369,18 @@ impl Journal {
         Ok(true)
     }
 
+    /// Another agent may have begun this job: what it would have read before is `pin`, and what it sent has arrived or
+    /// been lost by `at`.
+    pub async fn took_over(
+        &self,
+        job_id: JobId,
+        challenge: ChallengeId,
+        at: Timestamp,
+        pin: Pin,
+    ) -> Result<(), JournalError> {
+        self.append(Record::TookOver { job_id, challenge, at, pin }, true).await
+    }
+
     /// The next thing is a bind with the new password, which may count against the user: once for each job.
     pub async fn asked(&self, job_id: JobId, at: Timestamp) -> Result<(), JournalError> {
         self.append(Record::Asked { job_id, at }, true).await
@@ -400,23 +428,42 @@ impl Inner {
     }
 
     fn write(&self, file: &mut File, record: Record, durable: bool) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&record)?;
-        line.push(b'\n');
+        let line = serde_json::to_vec(&record)?;
         let before = file.stream_position()?;
-        let result = file.write_all(&line).and_then(|()| if durable { file.sync_data() } else { Ok(()) });
+        let result =
+            file.write_all(&tagged(&line)).and_then(|()| if durable { file.sync_data() } else { Ok(()) });
         if let Err(error) = result {
             // Half a line would make the next one unreadable.
             file.set_len(before)?;
             file.seek(io::SeekFrom::Start(before))?;
             return Err(error);
         }
-        line.pop();
         let mut memory = locked(&self.memory);
         memory.apply(record, &line);
         if durable {
             memory.durable = memory.head;
         }
         Ok(())
+    }
+}
+
+/// Bytes of a line's hash that stand behind it, in hex: a disk that alters a record must not alter what the agent did.
+const TAG: usize = 8;
+
+fn tag(line: &[u8]) -> String {
+    Sha256::digest(line).iter().take(TAG).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A record as it stands in the file.
+fn tagged(line: &[u8]) -> Vec<u8> {
+    [line, b"\t", tag(line).as_bytes(), b"\n"].concat()
+}
+
+/// The record of a line, if it is what was written. Lines from before there were tags end with the record.
+fn untagged(line: &[u8]) -> Option<&[u8]> {
+    match line.iter().rposition(|byte| *byte == b'\t') {
+        None => Some(line),
+        Some(at) => (&line[at + 1..] == tag(&line[..at]).as_bytes()).then_some(&line[..at]),
     }
 }
 
@@ -430,8 +477,7 @@ fn rewrite(path: &Path, lines: &[Vec<u8>]) -> io::Result<File> {
     let mut file = options.open(&new)?;
     let mut bytes = Vec::new();
     for line in lines {
-        bytes.extend_from_slice(line);
-        bytes.push(b'\n');
+        bytes.extend_from_slice(&tagged(line));
     }
     file.write_all(&bytes)?;
     file.sync_all()?;

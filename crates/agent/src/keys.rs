@@ -63,6 +63,7 @@ impl Generation {
 pub struct AgentKeys {
     own: Vec<Generation>,
     servers: Vec<VerifyingKey>,
+    peers: Vec<VerifyingKey>,
 }
 
 impl AgentKeys {
@@ -73,7 +74,16 @@ impl AgentKeys {
 
     /// Of several. Without a server's key every message is refused.
     pub fn rotating(own: Vec<Generation>, servers: Vec<VerifyingKey>) -> Result<Self, KeyError> {
-        if own.is_empty() { Err(KeyError::Damaged { expected: "agent" }) } else { Ok(Self { own, servers }) }
+        if own.is_empty() {
+            return Err(KeyError::Damaged { expected: "agent" });
+        }
+        Ok(Self { own, servers, peers: Vec::new() })
+    }
+
+    /// The same, beside these agents on the same domain: what they vouch for is believed.
+    #[must_use]
+    pub fn beside(self, peers: Vec<VerifyingKey>) -> Self {
+        Self { peers, ..self }
     }
 
     /// The agent's keys, the newest first.
@@ -84,6 +94,11 @@ impl AgentKeys {
     /// The server's pinned keys, the newest first.
     pub fn servers(&self) -> &[VerifyingKey] {
         &self.servers
+    }
+
+    /// The pinned keys of other agents.
+    pub fn peers(&self) -> &[VerifyingKey] {
+        &self.peers
     }
 
     /// The generation that a message is for; the newest, where that cannot be told.

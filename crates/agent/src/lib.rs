@@ -15,6 +15,7 @@ mod proof;
 mod refusal;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+mod turn;
 mod writeback;
 
 pub use caps::{Caps, Full};
@@ -258,8 +259,12 @@ impl Agent {
     }
 }
 
+fn not_understood(error: &MessageError) -> Failure {
+    Failure::of(error.cause()).seen("message", error.to_string(), "agent")
+}
+
 fn refused(error: &MessageError) -> Outcome {
-    Outcome::Refused(Failure::of(error.cause()).seen("message", error.to_string(), "agent"))
+    Outcome::Refused(not_understood(error))
 }
 
 /// A lookup that failed: for good when the directory said so, for now when it could not be asked.

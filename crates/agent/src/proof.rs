@@ -56,6 +56,13 @@ impl Agent {
         if parts.journal.codes_since(user.guid, an_hour_ago) >= CODES_AN_HOUR {
             return Ok(refused(Cause::ProofTooMany));
         }
+        // Whoever takes a job over from this agent goes by how the user stood before anybody could do anything.
+        let stood = if self.keys().peers().is_empty() {
+            None
+        } else {
+            let begun = parts.directory.begin_write(user.guid).await.map_err(|error| not_found(&error))?;
+            Some(begun.pin().clone())
+        };
         let id = ChallengeId::from_random(ids::random());
         let code = PlainCode::mint(ids::random());
         let expires_at = now.plus(CODE_IS_GOOD);
@@ -68,6 +75,7 @@ impl Agent {
             operation: header.operation,
             person: person.clone(),
             code_hash: code.hash(id.to_string().as_bytes()),
+            stood,
         };
         parts.journal.minted(challenge).await.map_err(|error| no_journal(&error))?;
         let sent =
@@ -106,19 +114,32 @@ impl Agent {
         let proof_until = right.then(|| now.plus(PROOF_IS_GOOD));
         journal.tried(id, now, proof_until).await.map_err(|error| no_journal(&error))?;
         Ok(match proof_until {
-            Some(expires_at) => Outcome::CodeAccepted { challenge: id, expires_at },
+            Some(expires_at) => {
+                let voucher = self.vouch(header, id, expires_at);
+                Outcome::CodeAccepted { challenge: id, expires_at, voucher }
+            }
             None => refused(Cause::ProofWrongCode),
         })
     }
 
     /// Whether the challenge proves, now, that this header's user wants this header's operation.
     pub(crate) fn check_proof(&self, header: &Header, id: ChallengeId, job_id: JobId) -> Ended<()> {
-        let state = self.0.parts.journal.challenge(id).ok_or_else(|| refused(Cause::ProofExpired))?;
-        let challenge = &state.challenge;
-        let others: Vec<JobId> = state.used_by.iter().copied().filter(|used| *used != job_id).collect();
-        let holds = state.proof_until.is_some_and(|until| self.now() <= until)
-            && challenge.operation == header.operation
-            && header.object_guid == Some(challenge.person.object_guid)
+        let journal = &self.0.parts.journal;
+        let (until, operation, person, used_by) = match (journal.challenge(id), self.vouched(header, id)) {
+            (Some(state), _) => {
+                let challenge = state.challenge;
+                (state.proof_until, challenge.operation, challenge.person.object_guid, state.used_by)
+            }
+            (None, Some(voucher)) => {
+                let used_by = journal.rested_on(id);
+                (Some(voucher.expires_at), voucher.operation, voucher.object_guid, used_by)
+            }
+            (None, None) => return Err(refused(Cause::ProofExpired)),
+        };
+        let others: Vec<JobId> = used_by.into_iter().filter(|used| *used != job_id).collect();
+        let holds = until.is_some_and(|until| self.now() <= until)
+            && operation == header.operation
+            && header.object_guid == Some(person)
             && others.len() < JOBS_A_PROOF
             && !self.succeeded(&others);
         if holds { Ok(()) } else { Err(refused(Cause::ProofExpired)) }

@@ -12,6 +12,8 @@ pub struct Broken {
     pub journal: bool,
     /// It sends again without finding out first what became of what it sent.
     pub fence: bool,
+    /// It does what it is asked as if there were no other agents.
+    pub turns: bool,
 }
 
 impl Broken {

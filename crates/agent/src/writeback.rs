@@ -5,7 +5,8 @@
 //! the answer may get lost".
 
 use crate::journal::{Begin, JobRecord, JournalError};
-use crate::{Agent, Ended, guard, may_pass, no_journal, not_found, refused};
+use crate::turn::{self, Shared};
+use crate::{Agent, Ended, guard, may_pass, no_journal, not_found, not_understood};
 use keyback_ad::{Pin, Settled, User, Verdict, Write, WriteError};
 use keyback_codes::{Cause, Explain};
 use keyback_core::message::{Header, SignedRequest};
@@ -43,10 +44,33 @@ impl Agent {
         let remembered = journal.job(header.job_id);
         #[cfg(feature = "simulation")]
         let remembered = remembered.filter(|record| self.0.broken.remembers(record));
-        let earlier = match remembered {
-            Some(JobRecord::Ended { outcome, .. }) => return Ok(outcome),
-            Some(JobRecord::Begun { at, pin, asked }) => {
-                self.settle(header, guid, &pin, &wish, asked).await?;
+        if let Some(JobRecord::Ended { outcome, .. }) = remembered {
+            return Ok(outcome);
+        }
+        let shared = match self.shared(header, challenge) {
+            Ok(shared) => shared,
+            Err(ended) => {
+                let in_doubt = remembered.is_some() || turn::is_passed_on(header);
+                return Ok(self.unsent(header, in_doubt, ended).await);
+            }
+        };
+        #[cfg(feature = "simulation")]
+        let shared = shared.filter(|_| !self.0.broken.turns);
+        let before = match (remembered, &shared) {
+            (Some(JobRecord::Begun { at, pin, asked }), _) => Some((at, pin, asked)),
+            (_, Some(Shared { stood, begun_until: Some(until), .. })) => {
+                match self.take_over(header, challenge, stood, *until).await {
+                    Ok(arrived) => Some((arrived, stood.clone(), false)),
+                    Err(ended) => return Ok(self.unsent(header, true, ended).await),
+                }
+            }
+            (_, Some(_) | None) => None,
+        };
+        let earlier = match before {
+            Some((at, pin, asked)) => {
+                // Of a job that others may do as well, the last one asks.
+                let may_ask = !asked && shared.as_ref().is_none_or(|shared| shared.is_last);
+                self.settle(header, guid, &pin, &wish, may_ask).await?;
                 if matches!(wish, Wish::Change(..)) {
                     // Bound or not: a current password that is wrong would be counted a second time.
                     return Ok(Outcome::Unknown(Failure::of(Cause::DcUnreachable).seen(
@@ -69,22 +93,27 @@ impl Agent {
             None => None,
         };
         let in_doubt = earlier.is_some();
-        let (write, ous) = match self.prepare(request, guid, challenge, &wish).await {
+        let (write, ous) = match self.prepare(request, guid, challenge, &wish, shared.as_ref()).await {
             Ok(ready) => ready,
             Err(ended) => return Ok(self.unsent(header, in_doubt, ended).await),
         };
-        if earlier.is_some_and(|pin| pin != *write.pin()) {
+        let expected = earlier.as_ref().or(shared.as_ref().map(|shared| &shared.stood));
+        if expected.is_some_and(|pin| pin != write.pin()) {
             // Another domain controller, or another password since: sending again could set it twice.
-            return Ok(Outcome::Unknown(Failure::of(Cause::DcUnreachable).seen(
-                "settling",
-                "the user has changed",
-                guid.to_string(),
-            )));
+            let ended = Failure::of(if in_doubt { Cause::DcUnreachable } else { Cause::TargetOutrun });
+            let ended = Outcome::Refused(ended.seen("settling", "the user has changed", guid.to_string()));
+            return Ok(self.unsent(header, in_doubt, ended).await);
         }
         let pin = write.pin().clone();
         let begin = Begin { job_id: header.job_id, at: self.now(), object_guid: guid, challenge, pin, ous };
         if let Err(ended) = self.begin(begin).await {
             return Ok(self.unsent(header, in_doubt, ended).await);
+        }
+        if let Some(shared) = shared
+            && let Err(ended) = self.check_time(header, Some(&shared))
+        {
+            // The next agent goes by it that nothing is sent any more.
+            return Ok(self.not_sent(header, in_doubt, ended).await);
         }
         let asked_at = Instant::now();
         let sent = match &wish {
@@ -103,16 +132,30 @@ impl Agent {
         guid: ObjectGuid,
         challenge: ChallengeId,
         wish: &Wish<'_>,
+        shared: Option<&Shared>,
     ) -> Ended<(Write, Vec<ObjectGuid>)> {
         let header = &request.header;
-        header.check_validity(self.now()).map_err(|error| refused(&error))?;
+        self.check_time(header, shared)?;
         self.check_proof(header, challenge, header.job_id)?;
-        let write = self.0.parts.directory.begin_write(guid).await.map_err(|error| not_found(&error))?;
+        let directory = &self.0.parts.directory;
+        let begun = match shared {
+            Some(shared) => directory.begin_write_at(guid, &shared.stood.dc).await,
+            None => directory.begin_write(guid).await,
+        };
+        let write = begun.map_err(|error| not_found(&error))?;
         let ous = self.check_target(write.user()).await?;
         if !matches!(wish, Wish::Unlock) {
             guard::check_state(write.user()).map_err(Outcome::Refused)?;
         }
         Ok((write, ous))
+    }
+
+    /// A message whose time is over is refused, unless the job goes on to another agent.
+    fn check_time(&self, header: &Header, shared: Option<&Shared>) -> Ended<()> {
+        let Err(error) = header.check_validity(self.now()) else { return Ok(()) };
+        let failure = not_understood(&error);
+        let goes_on = shared.is_some_and(|shared| !shared.is_last);
+        Err(if goes_on { Outcome::Retry(failure) } else { Outcome::Refused(failure) })
     }
 
     /// Counts the write and journals it, before it is done. What the agent may not write ends here.
@@ -157,6 +200,14 @@ impl Agent {
         }
     }
 
+    /// What was begun in the journal was not sent.
+    async fn not_sent(&self, header: &Header, in_doubt: bool, ended: Outcome) -> Outcome {
+        if !in_doubt && let Err(error) = self.0.parts.journal.not_done(header.job_id, self.now()).await {
+            return no_journal(&error);
+        }
+        self.unsent(header, in_doubt, ended).await
+    }
+
     async fn judge(
         &self,
         header: &Header,
@@ -171,6 +222,12 @@ impl Agent {
                 outcome
             }
             Err(error) => match error.verdict() {
+                // This agent may not; the one before it perhaps might.
+                Verdict::Refuse
+                    if turn::is_passed_on(header) && matches!(error, WriteError::AccessDenied { .. }) =>
+                {
+                    Outcome::Unknown(error.failure())
+                }
                 Verdict::Refuse => self.end(header, Outcome::Refused(error.failure())).await,
                 // Of this write; the one before may still be on its way.
                 Verdict::Retry if in_doubt => Outcome::Unknown(error.failure()),
@@ -180,8 +237,11 @@ impl Agent {
                     }
                     may_pass(error.failure())
                 }
-                // The only one that was sent, and it was not carried out: somebody else was faster.
-                Verdict::LookFirst if !in_doubt && matches!(error, WriteError::Stale(_)) => {
+                // The only one that was sent, and it was not carried out: somebody else was faster. Another agent, perhaps,
+                // with this very job.
+                Verdict::LookFirst
+                    if !in_doubt && header.turn.is_none() && matches!(error, WriteError::Stale(_)) =>
+                {
                     self.end(header, Outcome::Refused(error.failure())).await
                 }
                 Verdict::LookFirst => Outcome::Unknown(error.failure()),
@@ -196,7 +256,7 @@ impl Agent {
         guid: ObjectGuid,
         pin: &Pin,
         wish: &Wish<'_>,
-        asked: bool,
+        may_ask: bool,
     ) -> Ended<()> {
         let unknown = |failure: Failure| Outcome::Unknown(failure);
         let (directory, new) = (&self.0.parts.directory, wish.new_password());
@@ -205,7 +265,7 @@ impl Agent {
         // have been refused for its current password.
         let may_bind = match &settled {
             Settled::NeedsBind { counted } => {
-                !asked && (!matches!(wish, Wish::Change(..)) || *counted == Some(0))
+                may_ask && (!matches!(wish, Wish::Change(..)) || *counted == Some(0))
             }
             Settled::NotDone | Settled::Done(_) | Settled::Outrun | Settled::Unknown => false,
         };

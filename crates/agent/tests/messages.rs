@@ -9,6 +9,7 @@ use keyback_core::job::Operation;
 use keyback_core::keys::{SealingKey, SigningKey, VerifyingKey};
 use keyback_core::message::{Body, Header, Reply, SUITE, VERSION, digest, seal};
 use keyback_core::outcome::Outcome;
+use keyback_core::turn::{Earlier, Turn, Voucher};
 use keyback_core::{
     ChallengeId, Clock, CorrelationId, JobId, NewPassword, ObjectGuid, PlainCode, SystemClock, UserName, ids,
 };
@@ -58,6 +59,7 @@ impl Talk {
         })?;
         let (staff, _) = directory.find_container(scope).await?;
         let keys = AgentKeys::new(unsealing, signing, server.verifying_key())?;
+        let keys = keys.beside(vec![peer().verifying_key()]);
         let parts = AgentParts {
             directory,
             connector: UserName::parse(name)?,
@@ -111,6 +113,7 @@ impl Talk {
             sender: self.server.verifying_key().id(),
             recipient: self.sealing.id(),
             head: None,
+            turn: None,
         }
     }
 
@@ -139,6 +142,11 @@ impl Talk {
         assert!(matches!(checked, Outcome::CodeAccepted { .. }), "{checked:?}");
         Ok(challenge)
     }
+}
+
+/// Of another agent, which this one has pinned.
+fn peer() -> SigningKey {
+    SigningKey::from_seed(&[7; 32]).expect("a seed")
 }
 
 fn new(text: &str) -> Result<NewPassword> {
@@ -446,5 +454,93 @@ async fn an_agent_writes_only_after_its_server_has_compared_journals() -> Result
     let beat = talk.beat(vec![ahead]).await?;
     assert!(beat.state == AgentState::Running && beat.head.sequence > ahead.sequence);
     assert!(matches!(talk.ask(&body, Some(user.guid)).await?, Outcome::Done(_)));
+    Ok(())
+}
+
+/// How the user stands at the domain controller, in the other agent's words.
+async fn voucher_for(lab: &Lab, user: &TestUser) -> Result<Voucher> {
+    let (name, password) = lab.connector();
+    let dc: DcAddress = format!("ldaps://{}", lab.fqdn()).parse()?;
+    let directory = Directory::new(DirectoryConfig {
+        dcs: vec![dc.at(lab.ip())],
+        ca_pem: std::fs::read(lab.ca_file())?,
+        connector: Connector::new(name.to_owned(), Zeroizing::new(password.to_owned()))?,
+        base: None,
+        limits: Limits::default(),
+    })?;
+    let pin = directory.begin_write(user.guid).await?.pin().clone();
+    Ok(Voucher {
+        version: VERSION,
+        agent: peer().verifying_key().id(),
+        challenge: ChallengeId::from_random(ids::random()),
+        object_guid: user.guid,
+        operation: Operation::Reset,
+        expires_at: SystemClock.now().plus(Duration::from_mins(10)),
+        dc: pin.dc,
+        key_version: pin.key_version,
+        pwd_last_set: pin.pwd_last_set.map(keyback_ad::FileTime::as_ticks),
+    })
+}
+
+impl Talk {
+    /// Asks for a reset that the other agent may have begun.
+    async fn take_over(&self, voucher: &Voucher, by: &SigningKey, whom: ObjectGuid) -> Result<Outcome> {
+        let body = Body::Reset { challenge: voucher.challenge, new: new("Taken-Over-1!")? };
+        let header = self.header(&body, Some(whom));
+        let earlier = vec![Earlier { agent: peer().verifying_key().id(), until: header.not_before }];
+        let turn = Some(Turn { earlier, last: true, voucher: voucher.sign(by) });
+        let header = Header { turn, ..header };
+        self.send(header.job_id, &self.message(&header, &body)?).await
+    }
+}
+
+/// Fault: a taken-over server hands a job to the second agent with a voucher that is not for it => nothing is written
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_peer_vouches_for_counts_for_that_user_that_operation_and_that_state_once() -> Result<()> {
+    for samba in Samba::ALL {
+        let lab = Lab::shared(samba)?;
+        let talk = Talk::new(&lab).await?;
+        let (user, other) = (lab.add_user("vouched")?, lab.add_user("other")?);
+        let before = lab.key_version(&user)?;
+        let good = voucher_for(&lab, &user).await?;
+        let signing = peer();
+        let stranger = SigningKey::from_seed(&[8; 32])?;
+        let own = SigningKey::from_seed(&[2; 32])?;
+        let in_the_past = SystemClock.now();
+        let cases = [
+            (good.clone(), &stranger, "signed by nobody that is pinned"),
+            (
+                Voucher { agent: own.verifying_key().id(), ..good.clone() },
+                &own,
+                "its own, and not remembered",
+            ),
+            (Voucher { object_guid: other.guid, ..good.clone() }, &signing, "of another user"),
+            (Voucher { operation: Operation::Unlock, ..good.clone() }, &signing, "for another operation"),
+            (Voucher { expires_at: in_the_past, ..good.clone() }, &signing, "over"),
+            (
+                Voucher { dc: "elsewhere".to_owned(), ..good.clone() },
+                &signing,
+                "at another domain controller",
+            ),
+            (
+                Voucher { key_version: Some(before - 2), ..good.clone() },
+                &signing,
+                "from before two passwords",
+            ),
+        ];
+        for (voucher, by, what) in cases {
+            // What was taken over once is never certain not to have been done: another challenge each time.
+            let voucher = Voucher { challenge: ChallengeId::from_random(ids::random()), ..voucher };
+            let outcome = talk.take_over(&voucher, by, user.guid).await?;
+            assert!(matches!(outcome, Outcome::Unknown(_)), "{what}: {outcome:?}");
+            assert_eq!(lab.key_version(&user)?, before, "{what}");
+        }
+        let outcome = talk.take_over(&good, &signing, user.guid).await?;
+        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+        assert_eq!(lab.key_version(&user)?, before + 1);
+        let again = talk.take_over(&good, &signing, user.guid).await?;
+        assert!(matches!(again, Outcome::Unknown(_)), "a proof is worth one change: {again:?}");
+        assert_eq!(lab.key_version(&user)?, before + 1);
+    }
     Ok(())
 }

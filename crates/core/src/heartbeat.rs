@@ -7,7 +7,7 @@
 use crate::clock::Timestamp;
 use crate::ids::{JournalId, KeyId};
 use crate::keys::{KeyError, SealingKey, SigningKey, VerifyingKey};
-use crate::message::{MessageError, VERSION, cut_signature, digest, sign_json};
+use crate::message::{MessageError, VERSION, cut_signature, digest, peek_header, sign_json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keyback_codes::Cause;
@@ -199,6 +199,15 @@ impl Ask {
     /// Whether these bytes want to be a question.
     pub fn is_one(bytes: &[u8]) -> bool {
         bytes.starts_with(ASK)
+    }
+
+    /// The agent that a question or a message is for, whoever wrote it. To be used for finding the way to it, and no more.
+    pub fn peek_recipient(bytes: &[u8]) -> Option<KeyId> {
+        if let Some(header) = peek_header(bytes) {
+            return Some(header.recipient);
+        }
+        let ask: Self = serde_json::from_slice(bytes.strip_prefix(ASK)?.split_last_chunk::<64>()?.0).ok()?;
+        Some(ask.recipient)
     }
 
     /// The signed bytes.

@@ -173,6 +173,13 @@ pub struct NotAKeyId;
 impl TryFrom<String> for KeyId {
     type Error = NotAKeyId;
     fn try_from(text: String) -> Result<Self, NotAKeyId> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for KeyId {
+    type Err = NotAKeyId;
+    fn from_str(text: &str) -> Result<Self, NotAKeyId> {
         if text.len() != 16 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(NotAKeyId);
         }

@@ -18,6 +18,7 @@ pub mod secrets;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 pub mod statement;
+pub mod turn;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use ids::{ChallengeId, CorrelationId, JobId, JournalId, KeyId, ObjectGuid, SourceAnchor, UserName};

@@ -13,6 +13,7 @@ use crate::keys::{Aead, Kdf, Kem, SealingKey, SigningKey, VerifyingKey};
 use crate::outcome::Outcome;
 use crate::secrets::{CurrentPassword, NewPassword, PlainCode};
 use crate::statement::{self, Ending, Said, Statement};
+use crate::turn::Turn;
 use base64::Engine;
 use hpke::{OpModeS, Serializable};
 use keyback_codes::{Cause, Explain};
@@ -67,6 +68,9 @@ pub struct Header {
     /// The audit chain's newest row when this was made. The agent remembers the highest and countersigns it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Head>,
+    /// Where other agents may do the same job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
 }
 
 /// What only the agent may read.
@@ -500,6 +504,7 @@ mod tests {
             sender: server().verifying_key().id(),
             recipient: sealing.id(),
             head: None,
+            turn: None,
         }
     }
 

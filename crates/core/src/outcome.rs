@@ -125,6 +125,9 @@ pub enum Outcome {
         challenge: ChallengeId,
         /// When the proof ends.
         expires_at: Timestamp,
+        /// What the agent says of it to other agents: a signed [`Voucher`](crate::turn::Voucher).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        voucher: Option<String>,
     },
     /// Not done, for good.
     Refused(Failure),

@@ -63,6 +63,12 @@ pub struct Server {
     pub signing_key_file: PathBuf,
     /// What is pinned of the agent.
     pub agent_key_file: PathBuf,
+    /// What is pinned of other agents on the same domain, which do what the one before them does not.
+    #[serde(default)]
+    pub stand_in_key_files: Vec<PathBuf>,
+    /// How long one of several agents has a job before the next one gets it.
+    #[serde(default = "a_minute")]
+    pub job_turn_seconds: NonZeroU32,
     /// A job ends after; at most 300.
     #[serde(default = "five_minutes")]
     pub job_deadline_seconds: u64,
@@ -73,6 +79,10 @@ pub struct Server {
 
 const fn five_minutes() -> u64 {
     300
+}
+
+const fn a_minute() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(59)
 }
 
 /// What talks to the directory.
@@ -102,6 +112,9 @@ pub struct Agent {
     pub signing_key_file: PathBuf,
     /// What is pinned of the server.
     pub server_key_file: PathBuf,
+    /// The public keys of other agents on the same domain: what they vouch for is believed.
+    #[serde(default)]
+    pub peer_key_files: Vec<PathBuf>,
     /// The way to people.
     pub mail: Mail,
     /// How much it writes at most.
@@ -306,6 +319,7 @@ impl Config {
             paths.extend([&mut server.store, &mut server.signing_key_file, &mut server.agent_key_file]);
             paths.extend(server.tls_cert_file.as_mut());
             paths.extend(server.tls_key_file.as_mut());
+            paths.extend(&mut server.stand_in_key_files);
         }
         if let Some(agent) = &mut self.agent {
             paths.extend([
@@ -317,6 +331,7 @@ impl Config {
                 &mut agent.server_key_file,
             ]);
             paths.extend(agent.mail.password_file.as_mut());
+            paths.extend(&mut agent.peer_key_files);
         }
         paths.extend(self.relay.socket.as_mut());
         paths.into_iter().for_each(change);

@@ -13,7 +13,7 @@ use keyback_core::heartbeat::Bytes32;
 use keyback_core::keys::{Purpose, SigningKey, VerifyingKey, write_key_file};
 use keyback_core::{Clock, KeyId, SystemClock, Timestamp};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub struct Listed {
     side: &'static str,
     /// What it is for.
     purpose: &'static str,
-    /// `in use`, `next`, `pinned`, `pinned before`.
+    /// `in use`, `next`, `pinned`, `pinned before`; `past`, revoked or rotated: it counts for the audit trail alone.
     state: &'static str,
     /// Its id: of the public key.
     id: KeyId,
@@ -74,6 +74,10 @@ pub fn all(config: &Config) -> Result<Vec<Listed>, Trouble> {
             let id = pin.verifying.id();
             keys.push(listed("server", Purpose::AgentPublic, pinned(index), id, path));
         }
+        list_others(&mut keys, "server", &server.stand_in_key_files)?;
+        for (purpose, key) in keyfiles::past_keys(server)? {
+            keys.push(listed("server", purpose, "past", key.id(), &keyfiles::past(server)));
+        }
     }
     if let Some(agent) = &config.agent {
         for (index, (unsealing, seed)) in keyfiles::own_seeds(agent)?.iter().enumerate() {
@@ -88,8 +92,19 @@ pub fn all(config: &Config) -> Result<Vec<Listed>, Trouble> {
         for (index, key) in servers.iter().enumerate() {
             keys.push(listed("agent", Purpose::ServerPublic, pinned(index), KeyId::of(key), path));
         }
+        list_others(&mut keys, "agent", &agent.peer_key_files)?;
     }
     Ok(keys)
+}
+
+/// What one side has pinned of further agents.
+fn list_others(keys: &mut Vec<Listed>, side: &'static str, paths: &[PathBuf]) -> Result<(), Trouble> {
+    for path in paths {
+        for pin in keyfiles::other_agents(std::slice::from_ref(path))? {
+            keys.push(listed(side, Purpose::AgentPublic, "pinned", pin.verifying.id(), path));
+        }
+    }
+    Ok(())
 }
 
 impl Listed {
@@ -173,6 +188,10 @@ pub fn revoke(config: &Config, id: KeyId, as_document: bool) -> Result<ExitCode,
             keyfiles::pin_agents(server, &kept).map_err(|error| unwritten(&error))?;
             revoked = true;
         }
+        if let Some(pin) = keyfiles::revoke_other(&server.stand_in_key_files, id)? {
+            keyfiles::retire(server, "agent", &pin.verifying).map_err(|error| unwritten(&error))?;
+            revoked = true;
+        }
     }
     if let Some(agent) = &config.agent {
         let path = &agent.server_key_file;
@@ -183,6 +202,7 @@ pub fn revoke(config: &Config, id: KeyId, as_document: bool) -> Result<ExitCode,
             keyfiles::pin_servers(agent, &kept).map_err(|error| unwritten(&error))?;
             revoked = true;
         }
+        revoked |= keyfiles::revoke_other(&agent.peer_key_files, id)?.is_some();
     }
     if !revoked {
         return Err(Trouble::usage(

@@ -6,6 +6,7 @@
 use crate::config::{Agent, ConfigError, Server, read_secret};
 use crate::output::{Trouble, USAGE};
 use keyback_agent::{AgentKeys, Generation, UnsealingKey};
+use keyback_core::KeyId;
 use keyback_core::audit::Keys;
 use keyback_core::heartbeat::{AgentPublic, Bytes32};
 use keyback_core::keys::{KeyError, Purpose, SigningKey, VerifyingKey, read_key_list, write_key_file};
@@ -49,7 +50,30 @@ pub fn pinned_keys(what: &'static str, purpose: Purpose, path: &Path) -> Result<
 
 /// What the server has pinned of its agent, the newest first.
 pub fn pinned_agents(server: &Server) -> Result<Vec<AgentPin>, Trouble> {
-    let path = &server.agent_key_file;
+    agent_pins(&server.agent_key_file)
+}
+
+/// Agents that are pinned in files of their own, one each.
+pub fn other_agents(paths: &[PathBuf]) -> Result<Vec<AgentPin>, Trouble> {
+    // A file without a key: it was revoked.
+    let one = |path: &PathBuf| agent_pins(path).map(|pins| pins.into_iter().next()).transpose();
+    paths.iter().filter_map(one).collect()
+}
+
+/// Gives up the agent with this key, where one of the files has it. Whether one had.
+pub fn revoke_other(paths: &[PathBuf], id: KeyId) -> Result<Option<AgentPin>, Trouble> {
+    for path in paths {
+        let pin = agent_pins(path)?.into_iter().next();
+        let pin = pin.filter(|pin| pin.verifying.id() == id || pin.sealing.id() == id);
+        if let Some(pin) = pin {
+            replace(path, Purpose::AgentPublic, &[]).map_err(|error| Trouble::internal(error.to_string()))?;
+            return Ok(Some(pin));
+        }
+    }
+    Ok(None)
+}
+
+fn agent_pins(path: &Path) -> Result<Vec<AgentPin>, Trouble> {
     let keys = pinned_keys("agent's public key", Purpose::AgentPublic, path)?;
     let (pairs, rest) = keys.as_chunks::<2>();
     if !rest.is_empty() {
@@ -68,7 +92,8 @@ pub fn server_keys(server: &Server) -> Result<ServerKeys, Trouble> {
     let mut own = own.iter().map(|seed| SigningKey::from_seed(seed).map_err(unusable(path)));
     let damaged = || unusable(path)(KeyError::Damaged { expected: Purpose::ServerSigning.word() });
     let signing = own.next().ok_or_else(damaged)??;
-    Ok(ServerKeys { signing, next: own.next().transpose()?, agents: pinned_agents(server)? })
+    let stand_ins = other_agents(&server.stand_in_key_files)?;
+    Ok(ServerKeys { signing, next: own.next().transpose()?, agents: pinned_agents(server)?, stand_ins })
 }
 
 /// The server's signing key in use.
@@ -77,39 +102,53 @@ pub fn server_signing(server: &Server) -> Result<SigningKey, Trouble> {
 }
 
 /// Where the verifying keys are kept that count no more for anything but the audit chain.
-fn past(server: &Server) -> PathBuf {
+pub fn past(server: &Server) -> PathBuf {
     server.agent_key_file.with_added_extension("past")
 }
 
 /// Whose signatures count in the audit chain: of the keys in use and of those before.
 pub fn audit_keys(server: &Server) -> Result<Keys, Trouble> {
     let keys = server_keys(server)?;
-    let mut agents: Vec<VerifyingKey> = keys.agents.iter().map(|pin| pin.verifying).collect();
+    let mut agents: Vec<VerifyingKey> =
+        keys.agents.iter().chain(&keys.stand_ins).map(|pin| pin.verifying).collect();
     let mut servers = vec![keys.signing.verifying_key()];
+    for (side, key) in past_keys(server)? {
+        match side {
+            Purpose::AgentPublic => agents.push(key),
+            Purpose::ServerPublic => servers.push(key),
+            Purpose::AgentSigning | Purpose::AgentUnsealing | Purpose::ServerSigning => {}
+        }
+    }
+    Ok(Keys { servers, agents })
+}
+
+/// The keys that were revoked or have rotated, the oldest first.
+pub fn past_keys(server: &Server) -> Result<Vec<(Purpose, VerifyingKey)>, Trouble> {
     let path = past(server);
     let text = match std::fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         read => read.map_err(|source| ConfigError::Read {
             what: "list of past keys",
             path: path.clone(),
             source,
         })?,
     };
-    for line in text.lines() {
+    let one = |line: &str| {
         let damaged = || unusable(&path)(KeyError::Damaged { expected: "past keys" });
         let (side, key) = line.split_once(' ').ok_or_else(damaged)?;
         let key = Bytes32::try_from(key.to_owned()).map_err(unusable(&path))?;
-        match side {
-            "agent" => agents.push(VerifyingKey::from_bytes(key.0)),
-            "server" => servers.push(VerifyingKey::from_bytes(key.0)),
+        let side = match side {
+            "agent" => Purpose::AgentPublic,
+            "server" => Purpose::ServerPublic,
             _ => return Err(damaged()),
-        }
-    }
-    Ok(Keys { servers, agents })
+        };
+        Ok((side, VerifyingKey::from_bytes(key.0)))
+    };
+    text.lines().map(one).collect()
 }
 
 /// Keeps a verifying key for the audit chain alone.
-fn retire(server: &Server, side: &str, key: &VerifyingKey) -> io::Result<()> {
+pub fn retire(server: &Server, side: &str, key: &VerifyingKey) -> io::Result<()> {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(past(server))?;
     writeln!(file, "{side} {}", String::from(Bytes32(*key.as_bytes())))?;
     file.sync_all()
@@ -136,7 +175,9 @@ pub fn agent_keys(agent: &Agent) -> Result<AgentKeys, Trouble> {
     }
     let servers = pinned_keys("server's public key", Purpose::ServerPublic, &agent.server_key_file)?;
     let servers = servers.into_iter().map(VerifyingKey::from_bytes).collect();
-    AgentKeys::rotating(own, servers).map_err(unusable(&agent.unsealing_key_file))
+    let peers = other_agents(&agent.peer_key_files)?.into_iter().map(|pin| pin.verifying).collect();
+    let keys = AgentKeys::rotating(own, servers).map_err(unusable(&agent.unsealing_key_file))?;
+    Ok(keys.beside(peers))
 }
 
 /// Writes a file that only its owner may read. One that is there is left alone: `false`.
@@ -240,7 +281,9 @@ pub struct ServerKeyring {
 impl ServerKeyring {
     /// Of the server's section.
     pub fn new(server: &Server) -> Self {
-        let stamp = Stamp::of(vec![server.signing_key_file.clone(), server.agent_key_file.clone()]);
+        let mut files = vec![server.signing_key_file.clone(), server.agent_key_file.clone()];
+        files.extend(server.stand_in_key_files.iter().cloned());
+        let stamp = Stamp::of(files);
         Self { server: server.clone(), stamp }
     }
 

@@ -22,6 +22,11 @@ use clap::Parser;
 use cli::{AgentCommand, Cli, Command, JobCommand, KeyCommand};
 use output::Trouble;
 use std::process::ExitCode;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes what is freed: a web server's and a TLS library's buffers held passwords, and are not ours to wipe.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
     // Every TLS client and server of ours uses ring; a second installation would be a bug and is harmless.

@@ -4,6 +4,8 @@
 //! so that the server's cannot read the agent's keys.
 
 use keyback_agent::Agent;
+use keyback_core::KeyId;
+use keyback_core::heartbeat::Ask;
 use keyback_core::message::MAX_MESSAGE;
 use keyback_core::relay::{Answer, Relay, RelayError};
 use std::collections::HashMap;
@@ -57,9 +59,15 @@ async fn read_frame(from: &mut OwnedReadHalf) -> io::Result<(u64, Vec<u8>)> {
 
 type Pending = Arc<Mutex<HashMap<u64, oneshot::Sender<Vec<u8>>>>>;
 
+/// What an agent sends first, under this number, and again when its keys change: the ids of the keys that it opens seals
+/// with, so that messages find it. An agent that wants to enrol has none yet.
+const HELLO: u64 = u64::MAX;
+
 #[derive(Clone)]
 struct Line {
     number: u64,
+    /// What is sealed to one of these belongs here.
+    opens: Vec<KeyId>,
     outbox: mpsc::Sender<(u64, Vec<u8>)>,
     pending: Pending,
 }
@@ -68,7 +76,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The server's end of the socket: agents dial in, the one that came last gets the requests.
+/// The server's end of the socket: agents dial in, and of those that a request may be for, the one that came last gets it.
 pub struct Socket {
     lines: Arc<Mutex<Vec<Line>>>,
     numbers: AtomicU64,
@@ -105,14 +113,13 @@ async fn accept(
         let Ok((stream, _)) = stream else { continue };
         number += 1;
         let (outbox, inbox) = mpsc::channel(64);
-        let line = Line { number, outbox, pending: Arc::default() };
+        let line = Line { number, opens: Vec::new(), outbox, pending: Arc::default() };
         tracing::info!(agent.line = number, "an agent has dialled in");
-        locked(&lines).push(line.clone());
         let (lines, stop) = (Arc::clone(&lines), stop.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                error = carry(stream, &line, inbox) => {
+                error = carry(stream, &line, &lines, inbox) => {
                     tracing::warn!(agent.line = line.number, %error, "an agent's line is gone");
                 }
             }
@@ -123,11 +130,24 @@ async fn accept(
     let _ = std::fs::remove_file(path);
 }
 
-async fn carry(stream: UnixStream, line: &Line, mut inbox: mpsc::Receiver<(u64, Vec<u8>)>) -> io::Error {
+async fn carry(
+    stream: UnixStream,
+    line: &Line,
+    lines: &Mutex<Vec<Line>>,
+    mut inbox: mpsc::Receiver<(u64, Vec<u8>)>,
+) -> io::Error {
     let (mut from, mut to) = stream.into_split();
     let reading = async {
         loop {
             match read_frame(&mut from).await {
+                Ok((HELLO, bytes)) => {
+                    let Ok(opens) = serde_json::from_slice(&bytes) else {
+                        return io::Error::new(io::ErrorKind::InvalidData, "a hello that is none");
+                    };
+                    let mut lines = locked(lines);
+                    lines.retain(|other| other.number != line.number);
+                    lines.push(Line { opens, ..line.clone() });
+                }
                 Ok((number, bytes)) => {
                     if let Some(waiting) = locked(&line.pending).remove(&number) {
                         let _ = waiting.send(bytes);
@@ -151,7 +171,11 @@ async fn carry(stream: UnixStream, line: &Line, mut inbox: mpsc::Receiver<(u64, 
 impl Relay for Socket {
     fn request(&self, request: Vec<u8>, limit: Duration) -> Answer<'_> {
         Box::pin(async move {
-            let line = locked(&self.lines).last().cloned().ok_or(RelayError::NotTaken)?;
+            let recipient = Ask::peek_recipient(&request);
+            let may_take =
+                |line: &&Line| line.opens.is_empty() || recipient.is_none_or(|key| line.opens.contains(&key));
+            let line =
+                locked(&self.lines).iter().rev().find(may_take).cloned().ok_or(RelayError::NotTaken)?;
             let number = self.numbers.fetch_add(1, Ordering::Relaxed);
             let (sender, answer) = oneshot::channel();
             locked(&line.pending).insert(number, sender);
@@ -198,6 +222,7 @@ pub async fn converse<T>(
     mut answer: impl FnMut(&[u8]) -> (Vec<u8>, Option<T>),
 ) -> io::Result<T> {
     let (mut from, mut to) = UnixStream::connect(path).await?.into_split();
+    write_frame(&mut to, HELLO, b"[]").await?;
     loop {
         let (number, message) = read_frame(&mut from).await?;
         let (reply, ended) = answer(&message);
@@ -208,8 +233,19 @@ pub async fn converse<T>(
     }
 }
 
+/// The ids of the keys that the agent opens seals with.
+fn hello(agent: &Agent) -> Vec<u8> {
+    let opens: Vec<KeyId> = agent.keys().own().iter().map(|own| own.public().recipient()).collect();
+    // Plain data: there is nothing in it that cannot be written as JSON.
+    serde_json::to_vec(&opens).unwrap_or_default()
+}
+
 async fn answer(stream: UnixStream, agent: &Agent) -> io::Error {
     let (mut from, mut to) = stream.into_split();
+    let mut said = hello(agent);
+    if let Err(error) = write_frame(&mut to, HELLO, &said).await {
+        return error;
+    }
     let (replies, mut outbox) = mpsc::channel::<(u64, Vec<u8>)>(64);
     let reading = async {
         loop {
@@ -228,6 +264,14 @@ async fn answer(stream: UnixStream, agent: &Agent) -> io::Error {
     };
     let writing = async {
         while let Some((number, bytes)) = outbox.recv().await {
+            // The server learns of new keys from a reply, and uses them at once.
+            let hello = hello(agent);
+            if hello != said {
+                said = hello;
+                if let Err(error) = write_frame(&mut to, HELLO, &said).await {
+                    return error;
+                }
+            }
             if let Err(error) = write_frame(&mut to, number, &bytes).await {
                 return error;
             }

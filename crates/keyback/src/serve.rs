@@ -124,6 +124,7 @@ pub async fn serve(config: &Config, without_agent: bool) -> Result<ExitCode, Tro
     let store = Store::open(&section.store).await?;
     let limits = Limits {
         deadline: Duration::from_secs(section.job_deadline_seconds),
+        turn: Duration::from_secs(u64::from(section.job_turn_seconds.get())),
         door: section.limits.door(),
         ..Limits::default()
     };

@@ -91,7 +91,7 @@ struct Tended<'a> {
 /// Looks after the agent until told to stop.
 pub async fn tend(section: Section, agent: Agent, stop: CancellationToken) {
     let files = [&section.unsealing_key_file, &section.signing_key_file, &section.server_key_file];
-    let stamp = Stamp::of(files.into_iter().cloned().collect());
+    let stamp = Stamp::of(files.into_iter().chain(&section.peer_key_files).cloned().collect());
     let mut tended = Tended {
         section: &section,
         agent: &agent,

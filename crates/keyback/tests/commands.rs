@@ -99,7 +99,7 @@ fn bad_configurations_are_refused_with_cause_and_fix_before_anything_is_done() -
             |text| text.replace("[server]\n", "[server]\njob_deadline_seconds = \"x\"\n"),
             "job_deadline_seconds",
         ),
-        ("clear text", |text| text.replace("http://127.0.0.1", "http://reset.example.org"), "public_url"),
+        ("clear text", |text| text.replace("http://127.", "http://reset.example.org."), "public_url"),
         ("ldap://", |text| text.replace("ldaps://", "ldap://"), "ldaps://"),
         ("no scope", |text| text.split("scope = [").next().unwrap_or_default().to_owned(), "agent"),
         (

@@ -146,6 +146,7 @@ fn two_processes_enrol_by_a_code_that_is_good_once_and_a_revoked_key_counts_no_m
     let agent = ids(&keyback, "agent-public", "pinned")?.pop().context("a pin")?;
     let (exit, _) = keyback.json(&["key", "revoke", &agent])?;
     assert_eq!(exit, 0);
+    assert_eq!(ids(&keyback, "agent-public", "past")?, [agent], "listed, for what it signed");
     let started = Instant::now();
     while !keyback.log().contains("the key files have changed") {
         ensure!(started.elapsed() < Duration::from_secs(20), "{}", keyback.log());

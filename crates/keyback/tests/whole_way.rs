@@ -151,7 +151,7 @@ fn a_refused_job_carries_the_verdict_of_what_was_read_at_the_time() -> Result<()
     for samba in Samba::ALL {
         let lab = Lab::shared(samba)?;
         let mut keyback = Keyback::init(&lab)?;
-        keyback.serve_with(&[("KEYBACK_BARE", "1")])?;
+        keyback.serve_with(&[], &[("KEYBACK_BARE", "1")])?;
         for (cause, password) in [
             ("rights.deny_ace", "Quite-New-1!"),
             ("rights.reset_missing", "Quite-New-1!"),

@@ -67,6 +67,14 @@ pub fn judge(heard: &HeardAgent, now: Timestamp) -> Option<Cause> {
     heard.heartbeat.state.cause()
 }
 
+/// Who answered a question.
+enum Heard {
+    Nobody,
+    /// Somebody who wants to enrol.
+    Stranger,
+    Agent(Box<Heartbeat>),
+}
+
 /// The one that asks.
 pub struct Agents {
     store: Store,
@@ -139,14 +147,53 @@ impl Agents {
         }
     }
 
-    /// Asks once. `None`: nobody answered.
+    /// Asks every agent once. What the first one said; `None`: it did not answer.
     pub async fn beat(&self) -> Result<Option<Heartbeat>, AgentsError> {
         let keys = self.sealer.keys();
         let now = self.clock.now();
+        // At once: one that hangs must not keep the others from being asked.
+        let (first, others) = tokio::join!(self.beat_first(&keys, now), self.beat_others(&keys, now));
+        if let Some(heartbeat) = first.as_ref().ok().and_then(Option::as_ref) {
+            self.promote(&keys, others.iter().chain([heartbeat]))?;
+        }
+        first
+    }
+
+    async fn beat_first(&self, keys: &ServerKeys, now: Timestamp) -> Result<Option<Heartbeat>, AgentsError> {
         let Some(pin) = keys.agents.first() else {
-            self.enrol(&keys, now).await?;
+            self.enrol(keys, now).await?;
             return Ok(None);
         };
+        match self.hear(keys, pin, now).await? {
+            Heard::Nobody => Ok(None),
+            Heard::Stranger => {
+                self.enrol(keys, now).await?;
+                Ok(None)
+            }
+            Heard::Agent(heartbeat) => {
+                self.rotate(pin, &heartbeat)?;
+                Ok(Some(*heartbeat))
+            }
+        }
+    }
+
+    async fn beat_others(&self, keys: &ServerKeys, now: Timestamp) -> Vec<Heartbeat> {
+        let mut heard = Vec::new();
+        for pin in &keys.stand_ins {
+            match self.hear(keys, pin, now).await {
+                Ok(Heard::Agent(heartbeat)) => heard.push(*heartbeat),
+                Ok(Heard::Nobody | Heard::Stranger) => {}
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, agent = %pin.verifying.id(), "an agent that stands in was not heard");
+                }
+            }
+        }
+        heard
+    }
+
+    /// Asks one agent, and keeps what it said.
+    async fn hear(&self, keys: &ServerKeys, pin: &AgentPin, now: Timestamp) -> Result<Heard, AgentsError> {
         let ask = Ask {
             version: VERSION,
             nonce: Bytes32(ids::random()),
@@ -154,37 +201,46 @@ impl Agents {
             not_after: now.plus(ASK_IS_GOOD),
             sender: keys.signing.verifying_key().id(),
             recipient: pin.sealing.id(),
-            seen: self.store.seen_heads().await?,
+            seen: self.store.seen_heads(&keys.beside(pin)).await?,
             successor: keys.next.as_ref().map(|next| Bytes32(*next.verifying_key().as_bytes())),
         };
         let ask = ask.sign(&keys.signing);
-        let Ok(answer) = self.relay.request(ask.clone(), LIMIT).await else { return Ok(None) };
+        let Ok(answer) = self.relay.request(ask.clone(), LIMIT).await else { return Ok(Heard::Nobody) };
         if answer == WANTED {
-            self.enrol(&keys, now).await?;
-            return Ok(None);
+            return Ok(Heard::Stranger);
         }
         let heartbeat = Heartbeat::parse(&answer, &pin.verifying, &ask)?;
         self.store.heard(&heartbeat, self.clock.now()).await?;
         if let Some(cause) = heartbeat.state.cause() {
             tracing::error!(agent = %heartbeat.agent, cause = cause.id(), "the agent writes nothing");
         }
-        self.rotate(&keys, pin, &heartbeat)?;
-        Ok(Some(heartbeat))
+        Ok(Heard::Agent(Box::new(heartbeat)))
     }
 
-    /// Pins what the agent's pinned key vouches for, and begins to sign with a key that the agent has pinned.
-    fn rotate(&self, keys: &ServerKeys, pin: &AgentPin, heartbeat: &Heartbeat) -> Result<(), AgentsError> {
+    /// Pins what the agent's pinned key vouches for.
+    fn rotate(&self, pin: &AgentPin, heartbeat: &Heartbeat) -> Result<(), AgentsError> {
         if let Some(next) = heartbeat.successor {
             AgentPin::of(&next).map_err(|_| MessageError::Malformed)?;
             let renewed = self.keyring.pin(&[next, pin.public()]).map_err(AgentsError::Keys)?;
             tracing::info!(old = %heartbeat.agent, new = %next.agent(), "the agent's keys have rotated");
             self.sealer.use_keys(renewed);
         }
-        if keys.next.as_ref().is_some_and(|next| next.verifying_key().id() == heartbeat.server) {
-            let renewed = self.keyring.promote().map_err(AgentsError::Keys)?;
-            tracing::info!(new = %heartbeat.server, "signing with the new key");
-            self.sealer.use_keys(renewed);
+        Ok(())
+    }
+
+    /// Begins to sign with the next key once every agent has pinned it.
+    fn promote<'a>(
+        &self,
+        keys: &ServerKeys,
+        heard: impl Iterator<Item = &'a Heartbeat>,
+    ) -> Result<(), AgentsError> {
+        let Some(next) = keys.next.as_ref().map(|next| next.verifying_key().id()) else { return Ok(()) };
+        if heard.filter(|heartbeat| heartbeat.server == next).count() <= keys.stand_ins.len() {
+            return Ok(());
         }
+        let renewed = self.keyring.promote().map_err(AgentsError::Keys)?;
+        tracing::info!(new = %next, "signing with the new key");
+        self.sealer.use_keys(renewed);
         Ok(())
     }
 
@@ -222,7 +278,8 @@ impl Agents {
             return Err(AgentsError::Enrolment);
         }
         let renewed = self.keyring.pin(&[offer.agent]).map_err(AgentsError::Keys)?;
-        self.store.forget_agents().await?;
+        let others: Vec<_> = keys.stand_ins.iter().map(|pin| pin.verifying.id()).collect();
+        self.store.forget_agents(&others).await?;
         self.sealer.use_keys(renewed);
         tracing::info!(agent = %offer.agent.agent(), "an agent was enrolled");
         let accept = Accept::new(&server, &offer.agent, code);

@@ -17,6 +17,7 @@ use keyback_core::outcome::Outcome;
 use keyback_core::relay::{Relay, RelayError};
 use keyback_core::secrets;
 use keyback_core::statement::Said;
+use keyback_core::turn::{self, Earlier, Turn};
 use keyback_core::{
     ChallengeId, Clock, CorrelationId, Failure, JobId, PlainCode, TicketHash, Timestamp, UserName, ids,
 };
@@ -39,6 +40,8 @@ pub struct Limits {
     pub lease: Duration,
     /// How long a flow's ticket is good.
     pub flow: Duration,
+    /// How long one of several agents has a job before the next one gets it.
+    pub turn: Duration,
     /// The first wait before trying again; it doubles with each attempt.
     pub retry: Duration,
     /// How often somebody may try, and how much may be open.
@@ -51,6 +54,7 @@ impl Default for Limits {
             deadline: Duration::from_mins(5),
             lease: Duration::from_mins(1),
             flow: Duration::from_mins(20),
+            turn: Duration::from_mins(1),
             retry: Duration::from_secs(1),
             door: DoorLimits::default(),
         }
@@ -375,14 +379,16 @@ impl Jobs {
     /// Offers every job that is due; how long until the next one is.
     pub async fn offer_due(&self) -> Result<Duration, StoreError> {
         let now = self.now();
-        for job in self.0.store.due_jobs(now, 256).await? {
+        // Nothing is put off for longer: what seems to be was put off before the clock was set back.
+        let farthest = now.plus(self.0.limits.lease.max(LONGEST_WAIT) * 2);
+        for job in self.0.store.due_jobs(now, farthest, 256).await? {
             if matches!(job.state, JobState::Running { .. }) {
                 self.keep(&job, JobEvent::LeaseExpired, Effects::default()).await?;
                 self.0.due.notify_one();
             } else if now > job.deadline {
                 self.give_up(&job).await?;
             } else {
-                let lease_until = now.plus(self.0.limits.lease);
+                let lease_until = now.plus(self.lease(next_offer(&job, now).as_ref(), now));
                 if let Some(job) =
                     self.keep(&job, JobEvent::Offered { lease_until }, Effects::default()).await?
                 {
@@ -470,26 +476,37 @@ impl Jobs {
         let deadline = now.plus(engine.limits.deadline);
         let kind = asked.body.kind();
         let object_guid = asked.flow.as_ref().and_then(|flow| flow.object_guid);
-        let (sender, recipient) = engine.sealer.key_ids()?;
+        let (agent, voucher, source_anchor) =
+            asked.flow.map_or((None, None, None), |flow| (flow.agent, flow.voucher, flow.source_anchor));
+        let mut to = engine.sealer.recipients(agent);
+        // Whoever is there finds the person and mails a code. From then on it is the agent that mailed it, and those who
+        // believe what it vouches for.
+        if !matches!(asked.body, Body::AskCode { .. }) && voucher.is_none() {
+            to.truncate(1);
+        }
+        let first = to.first().ok_or(MessageError::NoAgent)?;
         let header = Header {
             version: message::VERSION,
             suite: message::SUITE,
             kind,
             job_id: id,
             object_guid,
-            source_anchor: asked.flow.and_then(|flow| flow.source_anchor),
+            source_anchor,
             operation: asked.operation,
             not_before: now,
             not_after: deadline,
             correlation_id: asked.correlation_id,
-            sender,
-            recipient,
+            sender: engine.sealer.sender(),
+            recipient: first.sealing.id(),
             head: Some(engine.store.audit_head()).filter(|head| head.number > 0),
+            turn: None,
         };
-        let message = engine.sealer.seal(&header, &asked.body)?;
+        let headers = turns(&header, &to, engine.limits.turn, voucher.as_ref());
+        let copies = headers.iter().zip(&to).map(|(header, to)| engine.sealer.seal(header, &asked.body, to));
+        let message = turn::bundle(copies.collect::<Result<_, _>>()?);
         // It is offered at once: born running, it costs one commit less.
-        let state =
-            JobState::Running { attempt: 1, lease_until: now.plus(engine.limits.lease), in_doubt: false };
+        let lease_until = now.plus(self.lease(headers.first(), now));
+        let state = JobState::Running { attempt: 1, lease_until, in_doubt: false };
         let intent = AuditEvent::intent(
             now,
             asked.correlation_id,
@@ -550,12 +567,15 @@ impl Jobs {
     async fn offer(&self, job: &Job) -> Result<(), StoreError> {
         let engine = &self.0;
         let JobState::Running { attempt, .. } = job.state else { return Ok(()) };
-        let Some(message) = job.message.clone() else { return Ok(()) };
+        let now = self.now();
+        let copy = job.message.as_deref().and_then(|kept| turn::copy_for(kept, attempt, now));
+        let Some(message) = copy.map(<[u8]>::to_vec) else { return Ok(()) };
+        let header = message::peek_header(&message);
         let digest = keyback_core::message::digest(&message);
         // Sealed to a key that was revoked since: nobody may open it any more.
-        let agent = engine.sealer.agent_of(&message);
+        let agent = header.as_ref().and_then(|header| engine.sealer.agent_of(header.recipient));
         let answer = match agent {
-            Some(_) => engine.relay.request(message, engine.limits.lease).await,
+            Some(_) => engine.relay.request(message, self.lease(header.as_ref(), now)).await,
             None => Err(RelayError::NotTaken),
         };
         let again_at = self.now().plus(wait_after(attempt, engine.limits.retry));
@@ -589,18 +609,19 @@ impl Jobs {
             }
             Err(RelayError::NoAnswer) => (Outcome::Unknown(Failure::of(Cause::AgentHeartbeatStale)), None),
         };
-        self.answered(job, attempt, outcome, diagnosis.as_ref(), said.as_ref(), again_at).await
+        self.answered(job, Answered { attempt, header, outcome, diagnosis, said, again_at }).await
     }
 
-    async fn answered(
-        &self,
-        job: &Job,
-        attempt: u32,
-        outcome: Outcome,
-        diagnosis: Option<&Diagnosis>,
-        said: Option<&Said>,
-        again_at: Timestamp,
-    ) -> Result<(), StoreError> {
+    /// How long the answer to an offer is waited for: with several agents, until it is the next one's turn.
+    fn lease(&self, header: Option<&Header>, now: Timestamp) -> Duration {
+        let lease = self.0.limits.lease;
+        header
+            .filter(|header| is_passed_on(header))
+            .map_or(lease, |header| lease.min(header.not_after.since(now)))
+    }
+
+    async fn answered(&self, job: &Job, answered: Answered) -> Result<(), StoreError> {
+        let Answered { attempt, header, outcome, diagnosis, said, again_at } = answered;
         let event = JobEvent::Answered { outcome: outcome.clone(), again_at };
         let challenge_text = if let Outcome::CodeSent { challenge, .. } = &outcome {
             challenge.to_string()
@@ -608,11 +629,18 @@ impl Jobs {
             String::new()
         };
         let effects = || {
-            let mut effects = Effects { diagnosis, said, ..Effects::default() };
+            let mut effects =
+                Effects { diagnosis: diagnosis.as_ref(), said: said.as_ref(), ..Effects::default() };
             match &outcome {
                 Outcome::Done(done) => effects.done = Some(done),
-                Outcome::CodeSent { person, .. } => effects.code_sent = Some((&challenge_text, person)),
-                Outcome::CodeAccepted { expires_at, .. } => effects.code_accepted = Some(*expires_at),
+                Outcome::CodeSent { person, .. } => {
+                    effects.code_sent = Some((&challenge_text, person));
+                    effects.mailed_by = header.as_ref().map(|header| header.recipient);
+                }
+                Outcome::CodeAccepted { expires_at, voucher, .. } => {
+                    effects.code_accepted = Some(*expires_at);
+                    effects.voucher = voucher.as_deref();
+                }
                 Outcome::Refused(failure) | Outcome::Retry(failure) | Outcome::Unknown(failure) => {
                     effects.failure = Some((attempt, failure));
                 }
@@ -624,8 +652,10 @@ impl Jobs {
             && !matches!(outcome, Outcome::Retry(_) | Outcome::Unknown(_))
             && let Some(job) = self.0.store.find_job(job.id).await?
             && matches!(job.state, JobState::Running { .. } | JobState::Doubtful { .. })
+            && !(header.as_ref().is_some_and(is_passed_on) && matches!(outcome, Outcome::Refused(_)))
         {
-            // The lease was over. The agent's last word is true all the same.
+            // The lease was over. The agent's last word is true all the same; but what one agent will not do, the next
+            // one may be doing.
             kept = self.keep(&job, event, effects()).await?;
         }
         if kept.is_some_and(|job| job.state.due_at().is_some()) {
@@ -635,11 +665,62 @@ impl Jobs {
     }
 }
 
+/// Whether another agent has the job after the one that this is for.
+fn is_passed_on(header: &Header) -> bool {
+    header.turn.as_ref().is_some_and(|turn| !turn.last)
+}
+
+/// The header of the copy that is offered next.
+fn next_offer(job: &Job, now: Timestamp) -> Option<Header> {
+    let attempt = match job.state {
+        JobState::Queued { attempt, .. } | JobState::Doubtful { attempt, .. } => attempt.saturating_add(1),
+        JobState::Running { .. }
+        | JobState::Succeeded { .. }
+        | JobState::Refused { .. }
+        | JobState::Exhausted { .. } => return None,
+    };
+    message::peek_header(turn::copy_for(job.message.as_deref()?, attempt, now)?)
+}
+
+/// One header for each agent. Where an agent vouches for the proof, each has a time of its own, and the last one all that
+/// is left: who began late must not meet who looks whether it began.
+fn turns(whole: &Header, to: &[AgentPin], longest: Duration, voucher: Option<&String>) -> Vec<Header> {
+    let count = u32::try_from(to.len()).unwrap_or(u32::MAX).max(1);
+    let length = longest.min(whole.not_after.since(whole.not_before) / count);
+    let mut earlier = Vec::new();
+    let mut not_before = whole.not_before;
+    let headers = to.iter().enumerate().map(|(number, pin)| {
+        let last = number + 1 == to.len();
+        let mut header = Header { recipient: pin.sealing.id(), ..whole.clone() };
+        let Some(voucher) = voucher.filter(|_| count > 1) else { return header };
+        header.not_before = not_before;
+        if !last {
+            header.not_after = not_before.plus(length);
+        }
+        header.turn = Some(Turn { earlier: earlier.clone(), last, voucher: voucher.clone() });
+        earlier.push(Earlier { agent: pin.verifying.id(), until: header.not_after });
+        not_before = header.not_after;
+        header
+    });
+    headers.collect()
+}
+
 /// Doubles with each attempt, and is spread by a fifth so that jobs that failed together do not come back together.
 fn wait_after(attempt: u32, first: Duration) -> Duration {
     let doubled = first.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(LONGEST_WAIT);
     let [spread] = ids::random::<1>();
     doubled.mul_f64(0.9 + 0.2 * f64::from(spread) / 255.0)
+}
+
+/// What came of an offer.
+struct Answered {
+    attempt: u32,
+    /// Of what was offered.
+    header: Option<Header>,
+    outcome: Outcome,
+    diagnosis: Option<Diagnosis>,
+    said: Option<Said>,
+    again_at: Timestamp,
 }
 
 /// What a new job is made of.
@@ -670,6 +751,50 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keyback_core::job::Kind;
+    use keyback_core::keys::{SealingKey, SigningKey};
+
+    fn pin(seed: u8) -> AgentPin {
+        let verifying = SigningKey::from_seed(&[seed; 32]).unwrap().verifying_key();
+        // Any bytes make a public key of X25519.
+        AgentPin { sealing: SealingKey::from_bytes([seed; 32]).unwrap(), verifying }
+    }
+
+    #[test]
+    fn each_agent_has_its_turn_after_the_other_and_the_last_one_what_is_left() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let whole = Header {
+            version: message::VERSION,
+            suite: message::SUITE,
+            kind: Kind::Reset,
+            job_id: JobId::from_random([1; 16]),
+            object_guid: None,
+            source_anchor: None,
+            operation: Operation::Reset,
+            not_before: at(0),
+            not_after: at(300),
+            correlation_id: CorrelationId::from_random([2; 16]),
+            sender: pin(9).verifying.id(),
+            recipient: pin(1).sealing.id(),
+            head: None,
+            turn: None,
+        };
+        let pins = [pin(1), pin(2), pin(3)];
+        let minute = Duration::from_mins(1);
+        let headers = turns(&whole, &pins, minute, Some(&"voucher".to_owned()));
+        let times: Vec<_> = headers.iter().map(|header| (header.not_before, header.not_after)).collect();
+        assert_eq!(times, [(at(0), at(60)), (at(60), at(120)), (at(120), at(300))]);
+        let turn = headers[2].turn.clone().unwrap();
+        let earlier: Vec<_> = turn.earlier.iter().map(|earlier| (earlier.agent, earlier.until)).collect();
+        assert_eq!(earlier, [(pins[0].verifying.id(), at(60)), (pins[1].verifying.id(), at(120))]);
+        assert!(turn.last && !headers[1].turn.as_ref().unwrap().last);
+        assert!(headers.iter().zip(&pins).all(|(header, pin)| header.recipient == pin.sealing.id()));
+        // A deadline that is near is shared out; without a voucher, or alone, nobody has a turn.
+        let near = turns(&Header { not_after: at(30), ..whole.clone() }, &pins, minute, Some(&String::new()));
+        assert_eq!((near[1].not_before, near[2].not_after), (at(10), at(30)));
+        assert!(turns(&whole, &pins, minute, None).iter().all(|header| header.turn.is_none()));
+        assert_eq!(turns(&whole, &pins[..1], minute, Some(&String::new())), std::slice::from_ref(&whole));
+    }
 
     #[test]
     fn waits_double_and_end_at_the_longest() {

@@ -50,7 +50,7 @@ impl Store {
         .bind(to_json(&heartbeat.head))
         .bind(to_json(heartbeat))
         .bind(at.as_micros())
-        .execute(&self.writer)
+        .execute(&mut *self.writer().await?)
         .await?;
         Ok(())
     }
@@ -58,20 +58,29 @@ impl Store {
     /// Every agent that was heard, the latest first.
     pub async fn list_agents(&self) -> Result<Vec<HeardAgent>, StoreError> {
         let rows = sqlx::query("SELECT seen, heartbeat, heard_at FROM agent ORDER BY heard_at DESC LIMIT 64")
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(read).collect()
     }
 
-    /// The highest head of each journal, for the question to the agent.
-    pub async fn seen_heads(&self) -> Result<Vec<Head>, StoreError> {
-        let agents = self.list_agents().await?;
+    /// The highest head of each journal, for the question to an agent. `others` are agents beside it: their journals are
+    /// theirs.
+    pub async fn seen_heads(&self, others: &[KeyId]) -> Result<Vec<Head>, StoreError> {
+        let mut agents = self.list_agents().await?;
+        agents.retain(|agent| !others.contains(&agent.heartbeat.agent));
         Ok(agents.into_iter().take(MOST_HEADS).map(|agent| agent.seen).collect())
     }
 
-    /// Another agent was enrolled in their place.
-    pub async fn forget_agents(&self) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM agent").execute(&self.writer).await?;
+    /// Another agent was enrolled in their place; those of `others` stay.
+    pub async fn forget_agents(&self, others: &[KeyId]) -> Result<(), StoreError> {
+        for agent in self.list_agents().await? {
+            if !others.contains(&agent.heartbeat.agent) {
+                sqlx::query("DELETE FROM agent WHERE journal = $1")
+                    .bind(agent.seen.journal.to_string())
+                    .execute(&mut *self.writer().await?)
+                    .await?;
+            }
+        }
         Ok(())
     }
 
@@ -90,7 +99,7 @@ impl Store {
         .bind(server.to_string())
         .bind(created_at.as_micros())
         .bind(expires_at.as_micros())
-        .execute(&self.writer)
+        .execute(&mut *self.writer().await?)
         .await?;
         Ok(())
     }
@@ -102,7 +111,7 @@ impl Store {
     ) -> Result<Vec<(EnrolmentKey, Timestamp)>, StoreError> {
         let rows = sqlx::query("SELECT code_hash, expires_at FROM enrolment WHERE expires_at > $1 LIMIT 64")
             .bind(now.as_micros())
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         let code = |row: &AnyRow| {
             let hash: Vec<u8> = row.try_get("code_hash")?;
@@ -130,7 +139,7 @@ impl Store {
         .bind(code.as_bytes().as_slice())
         .bind(agent.to_string())
         .bind(now.as_micros())
-        .execute(&self.writer)
+        .execute(&mut *self.writer().await?)
         .await?;
         Ok(used.rows_affected() == 1)
     }

@@ -7,7 +7,7 @@
 use crate::{Store, StoreError};
 use keyback_core::Timestamp;
 use sqlx::any::{Any, AnyRow};
-use sqlx::{Row, Transaction};
+use sqlx::{AnyConnection, Row, Transaction};
 use std::time::Duration;
 
 /// SHA-256 of what is counted and for whom: the table names nobody.
@@ -175,14 +175,12 @@ impl Found {
     }
 }
 
-macro_rules! find {
-    ($door:expr, $at:expr) => {{
-        let mut query = sqlx::query(FIND);
-        for key in wanted($door) {
-            query = query.bind(key);
-        }
-        query.fetch_all($at).await?
-    }};
+async fn find(at: &mut AnyConnection, door: &Door) -> Result<Vec<AnyRow>, sqlx::Error> {
+    let mut query = sqlx::query(FIND);
+    for key in wanted(door) {
+        query = query.bind(key);
+    }
+    query.fetch_all(at).await
 }
 
 /// Takes from every budget, or says why not. Ends the transaction itself in no case.
@@ -202,7 +200,7 @@ pub(crate) async fn enter(
     if door.spends.is_empty() {
         return Ok(Ok(()));
     }
-    let rows = find!(door, &mut **tx);
+    let rows = find(&mut *tx, door).await?;
     let spent = match Found::read(&rows, door, now)?.spend(door, now) {
         Ok(spent) => spent,
         Err(turned_away) => return Ok(Err(turned_away)),
@@ -244,7 +242,7 @@ impl Store {
         door: &Door,
         now: Timestamp,
     ) -> Result<Option<TurnedAway>, StoreError> {
-        let rows = find!(door, &self.readers);
+        let rows = find(&mut *self.reader().await?, door).await?;
         Ok(Found::read(&rows, door, now)?.spend(door, now).err())
     }
 
@@ -252,8 +250,9 @@ impl Store {
     pub async fn forget_budgets(&self, now: Timestamp) -> Result<u64, StoreError> {
         let gone = sqlx::query("DELETE FROM budget WHERE forget_at <= $1")
             .bind(now.as_micros())
-            .execute(&self.writer);
-        Ok(gone.await?.rows_affected())
+            .execute(&mut *self.writer().await?)
+            .await?;
+        Ok(gone.rows_affected())
     }
 }
 

@@ -168,7 +168,9 @@ impl Chain {
 
     async fn sql(&self, statements: &str) -> Tested {
         for statement in statements.split(';').filter(|statement| !statement.trim().is_empty()) {
-            sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(&self.store.writer).await?;
+            sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))
+                .execute(&mut *self.store.writer().await?)
+                .await?;
         }
         Ok(())
     }
@@ -208,7 +210,7 @@ impl Chain {
                 .bind(link.previous.as_bytes().as_slice())
                 .bind(link.hash.as_bytes().as_slice())
                 .bind(number)
-                .execute(&self.store.writer)
+                .execute(&mut *self.store.writer().await?)
                 .await?;
             head = Head { number, hash: link.hash };
         }
@@ -244,6 +246,7 @@ async fn a_chain_that_nobody_touched_is_whole() -> Tested {
     Ok(())
 }
 
+/// Fault: a row of the audit trail is altered, removed, inserted or moved => named at that row
 #[tokio::test]
 async fn what_sql_does_to_one_row_is_named_at_that_row() -> Tested {
     let set = |column: &str, value: &str| format!("UPDATE audit SET {column} = {value} WHERE number = 6");
@@ -281,6 +284,7 @@ async fn what_sql_does_to_one_row_is_named_at_that_row() -> Tested {
     Ok(())
 }
 
+/// Fault: the past is rewritten with hashes that fit => found by what the agent signed
 #[tokio::test]
 async fn whoever_knows_how_to_hash_is_found_by_what_the_agent_signed() -> Tested {
     // A row that fits behind row 5 and is fully hashed; the rows behind it are the old ones.
@@ -293,7 +297,7 @@ async fn whoever_knows_how_to_hash_is_found_by_what_the_agent_signed() -> Tested
     sqlx::query("UPDATE audit SET hash = $1, previous = $2 WHERE number = 6")
         .bind(inserted.hash.as_bytes().as_slice())
         .bind(inserted.previous.as_bytes().as_slice())
-        .execute(&chain.store.writer)
+        .execute(&mut *chain.store.writer().await?)
         .await?;
     assert_eq!(named(chain.verify().await?), (6, 6, Fault::Inserted));
 
@@ -303,7 +307,7 @@ async fn whoever_knows_how_to_hash_is_found_by_what_the_agent_signed() -> Tested
     let (link, _) = chain.store.read_links(10, 1).await?.remove(0);
     sqlx::query("UPDATE audit SET hash = $1 WHERE number = 11")
         .bind(link.hash_at(11).as_bytes().as_slice())
-        .execute(&chain.store.writer)
+        .execute(&mut *chain.store.writer().await?)
         .await?;
     assert_eq!(named(chain.verify().await?), (11, 11, Fault::Altered));
 
@@ -319,6 +323,7 @@ async fn whoever_knows_how_to_hash_is_found_by_what_the_agent_signed() -> Tested
     Ok(())
 }
 
+/// Fault: an outcome in the audit trail is forged, or carries another's signature => named
 #[tokio::test]
 async fn an_outcome_that_the_agent_did_not_sign_is_named() -> Tested {
     let to_success = "UPDATE audit SET event = replace(replace(replace(event, '\"failure\"', '\"success\"'), \
@@ -349,11 +354,11 @@ async fn an_outcome_that_the_agent_did_not_sign_is_named() -> Tested {
     sqlx::query("UPDATE audit SET clear = $1 WHERE number = $2")
         .bind(forged)
         .bind(link.number)
-        .execute(&chain.store.writer)
+        .execute(&mut *chain.store.writer().await?)
         .await?;
     sqlx::query("UPDATE audit SET personal = $1 WHERE number = 4")
         .bind(commitment.as_bytes().as_slice())
-        .execute(&chain.store.writer)
+        .execute(&mut *chain.store.writer().await?)
         .await?;
     chain.rehash(4).await?;
     assert_eq!(named(chain.verify().await?), (4, 4, Fault::Signature));
@@ -367,6 +372,7 @@ async fn an_outcome_that_the_agent_did_not_sign_is_named() -> Tested {
     Ok(())
 }
 
+/// Fault: the store is restored from an old copy => the agent's journal tells, and its next signature
 #[tokio::test]
 async fn an_old_copy_of_the_store_is_found_out_by_the_next_signature() -> Tested {
     let mut chain = Chain::of_twelve().await?;
@@ -420,6 +426,7 @@ async fn a_row_never_erased_and_one_whose_salt_is_gone_say_the_same_of_a_name() 
     Ok(())
 }
 
+/// Fault: the checkpoint of a pruned audit trail is altered or removed => named
 #[tokio::test]
 async fn pruning_leaves_a_checkpoint_from_which_the_rest_verifies() -> Tested {
     let mut chain = Chain::new().await?;
@@ -513,7 +520,7 @@ async fn a_store_of_the_old_form_is_chained_when_it_is_opened() -> Tested {
         assert_eq!(person.failure(), Some(failure.clone()));
         assert_eq!(chain.store.audit_head().number, 3);
         let left: i64 = sqlx::query("SELECT COUNT(*) FROM audit_unchained")
-            .fetch_one(&chain.store.writer)
+            .fetch_one(&mut *chain.store.writer().await?)
             .await?
             .try_get(0)?;
         assert_eq!(left, 0);

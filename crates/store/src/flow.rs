@@ -5,7 +5,7 @@ use crate::job::{NewJob, insert_job};
 use crate::{Store, StoreError};
 use keyback_core::job::Operation;
 use keyback_core::{
-    ChallengeId, CorrelationId, JobId, ObjectGuid, SourceAnchor, TicketHash, Timestamp, UserName,
+    ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, SourceAnchor, TicketHash, Timestamp, UserName,
 };
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -47,6 +47,10 @@ pub struct Flow {
     pub expires_at: Timestamp,
     /// The agent mailed a code. Says that the user exists: show nothing of it before `proof_until` is set.
     pub challenge: Option<ChallengeId>,
+    /// The agent that mailed the code, by the key that its messages are sealed to.
+    pub agent: Option<KeyId>,
+    /// What that agent says of the proof to other agents.
+    pub voucher: Option<String>,
     /// Whom the name meant.
     pub object_guid: Option<ObjectGuid>,
     /// As Entra knows them.
@@ -78,6 +82,8 @@ fn read(row: &AnyRow) -> Result<Flow, StoreError> {
         source: row.try_get("source")?,
         expires_at: Timestamp::from_micros(row.try_get("expires_at")?),
         challenge: maybe("challenge", row.try_get("challenge")?)?,
+        agent: maybe("agent", row.try_get("agent")?)?,
+        voucher: row.try_get("voucher")?,
         object_guid: maybe("object_guid", row.try_get("object_guid")?)?,
         source_anchor: row.try_get::<Option<String>, _>("source_anchor")?.map(SourceAnchor::from_text),
         mail_hint: row.try_get("mail_hint")?,
@@ -94,7 +100,8 @@ impl Store {
         job: &NewJob,
         door: &Door,
     ) -> Result<Result<(), TurnedAway>, StoreError> {
-        let mut tx = self.begin_write().await?;
+        let mut writer = self.writer().await?;
+        let mut tx = self.begin(&mut writer).await?;
         if let Err(turned_away) = enter(&mut tx, door, flow.created_at).await? {
             return Ok(Err(turned_away));
         }
@@ -127,7 +134,7 @@ impl Store {
         )
         .bind(ticket.as_bytes().as_slice())
         .bind(now.as_micros())
-        .fetch_optional(&self.readers)
+        .fetch_optional(&mut *self.reader().await?)
         .await?;
         row.as_ref().map(read).transpose()
     }
@@ -136,7 +143,8 @@ impl Store {
     pub async fn forget_flows(&self, now: Timestamp) -> Result<u64, StoreError> {
         let gone = sqlx::query("DELETE FROM flow WHERE expires_at <= $1")
             .bind(now.as_micros())
-            .execute(&self.writer);
-        Ok(gone.await?.rows_affected())
+            .execute(&mut *self.writer().await?)
+            .await?;
+        Ok(gone.rows_affected())
     }
 }

@@ -8,7 +8,7 @@ use keyback_core::audit::{Activity, AuditEvent, Head};
 use keyback_core::diagnosis::Diagnosis;
 use keyback_core::job::{JobState, Kind, Operation};
 use keyback_core::statement::Said;
-use keyback_core::{CorrelationId, Done, Failure, JobId, ObjectGuid, Person, TicketHash, Timestamp};
+use keyback_core::{CorrelationId, Done, Failure, JobId, KeyId, ObjectGuid, Person, TicketHash, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::{Any, AnyArguments, AnyRow};
@@ -135,8 +135,12 @@ pub struct Effects<'a> {
     pub said: Option<&'a Said>,
     /// A code was mailed: to whom, under which challenge.
     pub code_sent: Option<(&'a str, &'a Person)>,
+    /// The agent that mailed it, by the key that its messages are sealed to.
+    pub mailed_by: Option<KeyId>,
     /// The code was right until then.
     pub code_accepted: Option<Timestamp>,
+    /// What the agent says of that to other agents.
+    pub voucher: Option<&'a str>,
     /// The mark of the network from which the right code came.
     pub home: Option<BudgetKey>,
 }
@@ -246,7 +250,8 @@ impl Store {
     /// them. Of many at once, one is checked.
     pub async fn add_check(&self, check: &NewCheck, door: &Door) -> Result<Checked, StoreError> {
         let flow = check.job.intent.correlation_id.to_string();
-        let mut tx = self.begin_write().await?;
+        let mut writer = self.writer().await?;
+        let mut tx = self.begin(&mut writer).await?;
         let checks = sqlx::query(
             "SELECT SUM(finished_at IS NULL) AS open, SUM(state LIKE '{\"state\":\"refused\"%') AS wrong FROM job \
              WHERE correlation_id = $1 AND activity = $2",
@@ -291,7 +296,8 @@ impl Store {
         let flow = job.intent.correlation_id.to_string();
         let entry = Entry::of(&job.intent, None);
         let row = Row::after(self.audit_head(), &entry)?;
-        let mut tx = self.begin_write().await?;
+        let mut writer = self.writer().await?;
+        let mut tx = self.begin(&mut writer).await?;
         // One text, for each statement of its own costs two changes of thread. The person reads what came of it with the
         // same ticket: it has to outlive the job. A job of this flow's that was refused leaves the person free to choose
         // another password.
@@ -333,12 +339,21 @@ impl Store {
         Ok(Submitted::Joined(parsed("job id", &open)?))
     }
 
-    /// Open jobs whose time has come, the oldest first.
-    pub async fn due_jobs(&self, now: Timestamp, at_most: u32) -> Result<Vec<Job>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM job WHERE due_at <= $1 ORDER BY created_at LIMIT $2")
+    /// Open jobs whose time has come, or seems to be after `farthest`, the oldest first.
+    pub async fn due_jobs(
+        &self,
+        now: Timestamp,
+        farthest: Timestamp,
+        at_most: u32,
+    ) -> Result<Vec<Job>, StoreError> {
+        // Two, so that each is looked up in the index.
+        let due = "SELECT * FROM job WHERE id IN (SELECT id FROM job WHERE due_at <= $1 \
+                   UNION ALL SELECT id FROM job WHERE due_at > $2) ORDER BY created_at LIMIT $3";
+        let rows = sqlx::query(due)
             .bind(now.as_micros())
+            .bind(farthest.as_micros())
             .bind(i64::from(at_most))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(read).collect()
     }
@@ -346,7 +361,7 @@ impl Store {
     /// When the next open job has to be looked at.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let due: Option<i64> = sqlx::query_scalar("SELECT MIN(due_at) FROM job WHERE due_at IS NOT NULL")
-            .fetch_one(&self.readers)
+            .fetch_one(&mut *self.reader().await?)
             .await?;
         Ok(due.map(Timestamp::from_micros))
     }
@@ -354,8 +369,9 @@ impl Store {
     /// Jobs that a process which is no more had offered: their leases end now.
     pub async fn orphaned_jobs(&self) -> Result<Vec<Job>, StoreError> {
         let rows = sqlx::query("SELECT * FROM job WHERE due_at IS NOT NULL ORDER BY created_at")
-            .fetch_all(&self.readers);
-        let jobs: Result<Vec<Job>, StoreError> = rows.await?.iter().map(read).collect();
+            .fetch_all(&mut *self.reader().await?)
+            .await?;
+        let jobs: Result<Vec<Job>, StoreError> = rows.iter().map(read).collect();
         Ok(jobs?.into_iter().filter(|job| matches!(job.state, JobState::Running { .. })).collect())
     }
 
@@ -365,7 +381,8 @@ impl Store {
         let entry = effects.outcome.map(|event| Entry::of(event, effects.said));
         let row = entry.as_ref().map(|entry| Row::after(self.audit_head(), entry)).transpose()?;
         let finished = next.finished_at();
-        let mut tx = self.writer.begin().await?;
+        let mut writer = self.writer().await?;
+        let mut tx = self.begin(&mut writer).await?;
         let query = match &row {
             Some(row) => row.bind(sqlx::query(concat!(move_job!(), "; ", append_row!())), true),
             None => Row::bind_none(sqlx::query(move_job!())),
@@ -409,12 +426,13 @@ impl Store {
         }
         if let Some((challenge, person)) = effects.code_sent {
             sqlx::query(
-                "UPDATE flow SET challenge = $1, object_guid = $2, source_anchor = $3, mail_hint = $4 WHERE id = $5",
+                "UPDATE flow SET challenge = $1, object_guid = $2, source_anchor = $3, mail_hint = $4, agent = $5 WHERE id = $6",
             )
             .bind(challenge)
             .bind(person.object_guid.to_string())
             .bind(person.source_anchor.to_string())
             .bind(person.mail_hint.as_str())
+            .bind(effects.mailed_by.map(|agent| agent.to_string()))
             .bind(job.correlation_id.to_string())
             .execute(&mut *tx)
             .await?;
@@ -439,9 +457,10 @@ impl Store {
             // Whoever typed the code holds the new ticket; the one that brought the form here is worth nothing now.
             sqlx::query(
                 "UPDATE flow SET proof_until = $1, ticket_hash = COALESCE(next_ticket_hash, ticket_hash), \
-                 next_ticket_hash = NULL WHERE id = $2",
+                 next_ticket_hash = NULL, voucher = $2 WHERE id = $3",
             )
             .bind(until.as_micros())
+            .bind(effects.voucher)
             .bind(job.correlation_id.to_string())
             .execute(&mut *tx)
             .await?;
@@ -458,7 +477,7 @@ impl Store {
     pub async fn find_job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         let row = sqlx::query("SELECT * FROM job WHERE id = $1")
             .bind(id.to_string())
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.reader().await?)
             .await?;
         row.as_ref().map(read).transpose()
     }
@@ -468,7 +487,7 @@ impl Store {
         let rows =
             sqlx::query("SELECT number, at, failure FROM attempt WHERE job_id = $1 ORDER BY at, number")
                 .bind(id.to_string())
-                .fetch_all(&self.readers)
+                .fetch_all(&mut *self.reader().await?)
                 .await?;
         let attempt = |row: &AnyRow| {
             Ok(Attempt {
@@ -484,7 +503,7 @@ impl Store {
     pub async fn find_diagnosis(&self, id: JobId) -> Result<Option<(Timestamp, Diagnosis)>, StoreError> {
         let row = sqlx::query("SELECT at, diagnosis FROM diagnosis WHERE job_id = $1")
             .bind(id.to_string())
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.reader().await?)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let diagnosis = from_json("diagnosis", row.try_get("diagnosis")?)?;
@@ -496,7 +515,7 @@ impl Store {
         let rows =
             sqlx::query("SELECT * FROM job WHERE correlation_id = $1 ORDER BY created_at, id LIMIT 64")
                 .bind(of.to_string())
-                .fetch_all(&self.readers)
+                .fetch_all(&mut *self.reader().await?)
                 .await?;
         rows.iter().map(read).collect()
     }
@@ -505,7 +524,7 @@ impl Store {
     pub async fn list_jobs(&self, at_most: u32) -> Result<Vec<Job>, StoreError> {
         let rows = sqlx::query("SELECT * FROM job ORDER BY created_at DESC, id LIMIT $1")
             .bind(i64::from(at_most))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(read).collect()
     }

@@ -10,12 +10,13 @@ impl Store {
     pub(crate) async fn chain_legacy(&self) -> Result<(), StoreError> {
         // Most of the time there is nothing, and a store that is only read is not locked for it.
         let any: i64 = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM audit_unchained)")
-            .fetch_one(&self.writer)
+            .fetch_one(&mut *self.writer().await?)
             .await?;
         if any == 0 {
             return Ok(());
         }
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut writer = self.writer().await?;
+        let mut tx = self.begin(&mut writer).await?;
         let rows = sqlx::query("SELECT number, event FROM audit_unchained ORDER BY number")
             .fetch_all(&mut *tx)
             .await?;

@@ -8,6 +8,7 @@ mod agent;
 mod budget;
 #[cfg(test)]
 mod chain_tests;
+mod connection;
 mod error;
 mod flow;
 mod job;

@@ -6,7 +6,7 @@ use keyback_core::audit::{Activity, AuditResult, Checkpoint, Facts, Head, Phase}
 use keyback_core::keys::SigningKey;
 use keyback_core::statement::Statement;
 use keyback_core::{CorrelationId, ObjectGuid, Timestamp, ids};
-use sqlx::{Executor, Row};
+use sqlx::{AnyConnection, Executor, Row};
 
 /// Rows that one transaction deletes at most, so that a reset does not wait for it.
 const AT_ONCE: i64 = 2_000;
@@ -77,7 +77,7 @@ impl Store {
             )
             .bind(cut)
             .bind(AT_ONCE)
-            .execute(&self.writer)
+            .execute(&mut *self.writer().await?)
             .await?
             .rows_affected();
             pruned.personal += gone;
@@ -85,7 +85,8 @@ impl Store {
                 break;
             }
         }
-        let mut tx = self.writer.begin().await?;
+        let mut writer = self.writer().await?;
+        let mut tx = self.begin(&mut writer).await?;
         for statement in [
             "DELETE FROM attempt WHERE job_id IN (SELECT id FROM job WHERE finished_at < $1)",
             "DELETE FROM diagnosis WHERE job_id IN (SELECT id FROM job WHERE finished_at < $1)",
@@ -97,7 +98,7 @@ impl Store {
         sqlx::query("DELETE FROM person WHERE seen_at < $1").bind(cut).execute(&mut *tx).await?;
         tx.commit().await?;
         if pruned != Pruned::default() {
-            self.empty_log().await?;
+            Self::empty_log(&mut writer).await?;
         }
         Ok(pruned)
     }
@@ -114,12 +115,13 @@ impl Store {
         )
         .bind(keep_after.as_micros())
         .bind(AT_ONCE)
-        .fetch_one(&self.readers)
+        .fetch_one(&mut *self.reader().await?)
         .await?;
         let Some(old) = old else { return Ok(None) };
         let Some((head, said, signature)) = self.countersigned(old).await? else { return Ok(None) };
         let checkpoint = Checkpoint::sign(head, now, said, signature, by);
-        let mut tx = self.writer.begin().await?;
+        let mut writer = self.writer().await?;
+        let mut tx = self.begin(&mut writer).await?;
         let rows =
             sqlx::query("DELETE FROM audit WHERE number <= $1").bind(head.number).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM audit_checkpoint").execute(&mut *tx).await?;
@@ -147,7 +149,7 @@ impl Store {
         )
         .bind(old.saturating_add(AT_ONCE))
         .bind(2 * AT_ONCE)
-        .fetch_all(&self.readers)
+        .fetch_all(&mut *self.reader().await?)
         .await?;
         for row in rows {
             let said: String = row.try_get("said")?;
@@ -157,7 +159,7 @@ impl Store {
             };
             let stands = sqlx::query("SELECT hash FROM audit WHERE number = $1")
                 .bind(head.number)
-                .fetch_optional(&self.readers)
+                .fetch_optional(&mut *self.reader().await?)
                 .await?;
             if let Some(stands) = stands
                 && hash(&stands, "hash")? == head.hash
@@ -173,7 +175,8 @@ impl Store {
     pub async fn erase_person(&self, whom: ObjectGuid, now: Timestamp) -> Result<Erased, StoreError> {
         let guid = whom.to_string();
         // Nobody else writes from here on: the chain's end is read in between.
-        let mut tx = self.begin_write().await?;
+        let mut writer = self.writer().await?;
+        let mut tx = self.begin(&mut writer).await?;
         let names: Vec<String> = sqlx::query_scalar(NAMES).bind(&guid).fetch_all(&mut *tx).await?;
         let names = serde_json::to_string(&names)
             .map_err(|error| StoreError::Unreadable { what: "names", value: error.to_string() })?;
@@ -208,13 +211,13 @@ impl Store {
         let head = append(&mut tx, self.audit_head(), &entry).await?;
         tx.commit().await?;
         self.set_head(head);
-        self.empty_log().await?;
+        Self::empty_log(&mut writer).await?;
         Ok(erased)
     }
 
     /// What was deleted still stands in the write-ahead log until that is written over.
-    async fn empty_log(&self) -> Result<(), StoreError> {
-        self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+    async fn empty_log(writer: &mut AnyConnection) -> Result<(), StoreError> {
+        writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 type Tested = Result<(), Box<dyn std::error::Error>>;
 
 const NOW: Timestamp = Timestamp::from_micros(1_795_503_600_000_000);
+const LATE: Timestamp = Timestamp::from_micros(i64::MAX);
 
 const RATE: Rate = Rate {
     tries: 2,
@@ -127,8 +128,10 @@ async fn the_bundled_sqlite_is_new_enough_and_the_file_is_durable() -> Tested {
     let version: Vec<u32> =
         lab.store.version().await?.split('.').filter_map(|part| part.parse().ok()).collect();
     assert!(version >= vec![3, 51, 3], "{version:?}: WAL needs at least 3.51.3");
-    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&lab.store.writer).await?;
-    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&lab.store.writer).await?;
+    let mode: String =
+        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *lab.store.writer().await?).await?;
+    let synchronous: i64 =
+        sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *lab.store.writer().await?).await?;
     assert_eq!((mode.as_str(), synchronous), ("wal", 2));
     Ok(())
 }
@@ -206,15 +209,19 @@ async fn one_user_has_one_open_job_and_a_flow_one_job_until_it_is_refused() -> T
 #[tokio::test]
 async fn what_is_due_comes_back_oldest_first_and_orphans_are_those_that_run() -> Tested {
     let lab = begin(1).await?;
-    assert!(lab.store.due_jobs(NOW, 10).await?.is_empty());
+    assert!(lab.store.due_jobs(NOW, LATE, 10).await?.is_empty());
     let later = NOW.plus(Duration::from_secs(60));
-    assert_eq!(lab.store.due_jobs(later, 10).await?.len(), 1);
+    assert_eq!(lab.store.due_jobs(later, LATE, 10).await?.len(), 1);
     assert_eq!(lab.store.next_due().await?, Some(later));
     assert_eq!(lab.store.orphaned_jobs().await?.len(), 1);
     let job = load(&lab.store, lab.code_job).await?;
     lab.store.save(&job, &JobState::Doubtful { ready_at: NOW, attempt: 1 }, Effects::default()).await?;
     assert!(lab.store.orphaned_jobs().await?.is_empty());
-    assert_eq!(lab.store.due_jobs(NOW, 10).await?.len(), 1);
+    assert_eq!(lab.store.due_jobs(NOW, LATE, 10).await?.len(), 1);
+    let earlier = Timestamp::from_micros(NOW.as_micros() - 3_600_000_000);
+    assert!(lab.store.due_jobs(earlier, LATE, 10).await?.is_empty());
+    let set_back = lab.store.due_jobs(earlier, earlier.plus(Duration::from_mins(2)), 10).await?;
+    assert_eq!(set_back.len(), 1, "put off before the clock was set back");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use keyback_core::statement::Said;
 use keyback_core::{CorrelationId, JobId, Timestamp, ids};
 use sqlx::any::{Any, AnyArguments, AnyRow};
 use sqlx::query::Query;
-use sqlx::{Row as _, Transaction};
+use sqlx::{AnyConnection, Row as _, Transaction};
 
 /// A row of the trail, for people and programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,10 +150,9 @@ fn json<T: serde::Serialize>(what: &'static str, value: &T) -> Result<String, St
 }
 
 /// The chain's end.
-pub(crate) async fn read_head(tx: &mut Transaction<'_, Any>) -> Result<Head, StoreError> {
-    let row = sqlx::query("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1")
-        .fetch_optional(&mut **tx)
-        .await?;
+pub(crate) async fn read_head(at: &mut AnyConnection) -> Result<Head, StoreError> {
+    let row =
+        sqlx::query("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1").fetch_optional(at).await?;
     row.map_or(Ok(Head::NONE), |row| Ok(Head { number: row.try_get("number")?, hash: hash(&row, "hash")? }))
 }
 
@@ -276,7 +275,7 @@ impl Store {
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(of.map(|of| of.to_string()))
             .bind(i64::from(at_most))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().rev().map(read).collect()
     }
@@ -291,7 +290,7 @@ impl Store {
             .bind(span.since.map_or(i64::MIN, Timestamp::as_micros))
             .bind(span.until.map_or(i64::MAX, Timestamp::as_micros))
             .bind(i64::from(at_most))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(read).collect()
     }
@@ -305,7 +304,7 @@ impl Store {
         let rows = sqlx::query("SELECT * FROM audit WHERE number > $1 ORDER BY number LIMIT $2")
             .bind(after)
             .bind(i64::from(at_most))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(|row| Ok((link(row)?, clear(row)?))).collect()
     }
@@ -313,7 +312,7 @@ impl Store {
     /// Where a pruned chain begins.
     pub async fn audit_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
         let row = sqlx::query("SELECT * FROM audit_checkpoint ORDER BY number DESC LIMIT 1")
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.reader().await?)
             .await?;
         row.map(|row| {
             Ok(Checkpoint {

@@ -3,17 +3,19 @@
 //! [`Hostile::start`] plays along for some questions, then does evil; [`serve`] leaves everything to the test.
 
 use anyhow::Result;
+use keyback_core::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// The name in its certificate.
 pub const HOST: &str = "dc.hostile.example";
@@ -52,6 +54,18 @@ impl Authority {
         if expired {
             (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 2, 2));
         }
+        self.acceptor_with(&params)
+    }
+
+    /// The same, with a certificate that is good until then, to the second.
+    pub fn acceptor_until(&self, not_after: Timestamp) -> Result<TlsAcceptor> {
+        let mut params = CertificateParams::new(vec![HOST.to_owned()])?;
+        let seconds = u64::try_from(not_after.as_micros() / 1_000_000)?;
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+        self.acceptor_with(&params)
+    }
+
+    fn acceptor_with(&self, params: &CertificateParams) -> Result<TlsAcceptor> {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
@@ -61,6 +75,26 @@ impl Authority {
             .with_single_cert(vec![certificate.der().clone()], key)?;
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
+}
+
+/// Carries on to a server that shows a certificate of `ca_pem` for `host`: another certificate in front of the same server.
+pub async fn carry_on(
+    mut stream: TlsStream<TcpStream>,
+    server: SocketAddr,
+    host: &str,
+    ca_pem: &[u8],
+) -> Result<()> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca_pem).map_err(|error| anyhow::anyhow!("{error:?}"))?)?;
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned())?;
+    let server = TcpStream::connect(server).await?;
+    let mut server = TlsConnector::from(Arc::new(config)).connect(name, server).await?;
+    tokio::io::copy_bidirectional(&mut stream, &mut server).await?;
+    Ok(())
 }
 
 /// Hands every connection that has shaken hands to `talk`, until the test's runtime ends. Where it listens.

@@ -7,6 +7,7 @@ pub mod dump;
 pub mod hostile;
 pub mod lab;
 pub mod mail;
+pub mod memory;
 pub mod proxy;
 pub mod random;
 pub mod tripwire;

@@ -125,7 +125,8 @@ on_both! {
         proxy.delay_answers(Duration::from_hours(1));
         let started = Instant::now();
         let (one, two) = tokio::join!(directory.begin_write(user.guid), directory.begin_write(user.guid));
-        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        // A read's limit; and a handshake's for the one who is told that the connection was closed and tries another.
+        assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
         assert_eq!((one?.pin().dc.as_str(), two?.pin().dc.as_str()), (lab.fqdn(), lab.fqdn()));
         proxy.delay_answers(Duration::ZERO);
         assert_eq!(directory.begin_write(user.guid).await?.pin().dc, lab.fqdn(), "stays with the one that serves");

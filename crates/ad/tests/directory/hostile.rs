@@ -5,7 +5,11 @@ use crate::support::*;
 use anyhow::{Context, Result, bail};
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, DirectoryError, FindError, Limits, Step};
 use keyback_codes::{Cause, Explain};
-use keyback_testkit::hostile::{Authority, HOST, entry as object, message, nested, result, serve, tlv};
+use keyback_core::{Clock, SystemClock};
+use keyback_testkit::hostile::{
+    Authority, HOST, carry_on, entry as object, message, nested, result, serve, tlv,
+};
+use keyback_testkit::lab::{Lab, Samba};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -195,6 +199,43 @@ async fn an_expired_certificate_is_refused_and_its_dates_are_shown() -> Result<(
     assert_eq!(error.cause(), Cause::DcTlsExpired, "{error:?}");
     let dates: Vec<_> = error.failure().evidence.into_iter().map(|fact| fact.value).collect();
     assert!(dates.contains(&"2002-02-02T00:00:00.000Z".to_owned()), "{dates:?}");
+    Ok(())
+}
+
+/// Fault: the DC's certificate expires in mid-run => kept connections go on, the next one is refused with the cause named
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_expires_in_mid_run_is_named_at_the_next_connection() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let authority = Authority::new()?;
+    let until = SystemClock.now().plus(Duration::from_secs(4));
+    let (server, host, ca) = (lab.ldaps(), lab.fqdn().to_owned(), std::fs::read(lab.ca_file())?);
+    let talk = move |stream: TlsStream<TcpStream>| {
+        let (host, ca) = (host.clone(), ca.clone());
+        async move {
+            let _ = carry_on(stream, server, &host, &ca).await; // until one of the two hangs up
+        }
+    };
+    let cutter = Cutter::start(serve(authority.acceptor_until(until)?, talk).await?).await?;
+    let (connector, password) = lab.connector();
+    let dc = format!("ldaps://{HOST}:{}", cutter.address.port()).parse::<DcAddress>()?;
+    let directory = Directory::new(DirectoryConfig {
+        dcs: vec![dc.at(cutter.address.ip())],
+        ca_pem: authority.pem().as_bytes().to_vec(),
+        ..config_as(&lab, Vec::new(), connector, password)?
+    })?;
+    let user = lab.add_user("expires")?;
+    directory.begin_write(user.guid).await?; // both connections are open now
+    let started = Instant::now();
+    while SystemClock.now() < until.plus(Duration::from_secs(1)) {
+        assert!(started.elapsed() < Duration::from_secs(20), "the clock stands still");
+        tokio::time::sleep(Duration::from_millis(50)).await; // the certificate's own clock, seen only by looking again
+    }
+    let write = directory.begin_write(user.guid).await?;
+    write.reset(&new_password("Expires-Soon-1!")?, false).await?;
+    assert!(lab.kinit(&user.sam, "Expires-Soon-1!")?);
+    cutter.cut();
+    let error = fails(&directory).await?;
+    assert_eq!(error.cause(), Cause::DcTlsExpired, "{error:?}");
     Ok(())
 }
 

@@ -23,6 +23,13 @@ pub(super) enum Record {
         proof_until: Option<Timestamp>,
     },
     Begun(Begin),
+    /// Another agent may have begun it.
+    TookOver {
+        job_id: JobId,
+        challenge: ChallengeId,
+        at: Timestamp,
+        pin: Pin,
+    },
     /// The next thing is a bind with the new password.
     Asked {
         job_id: JobId,
@@ -77,7 +84,8 @@ impl Record {
         match self {
             Self::Minted(challenge) => Some(challenge.at),
             Self::Begun(begin) => Some(begin.at),
-            Self::Tried { at, .. }
+            Self::TookOver { at, .. }
+            | Self::Tried { at, .. }
             | Self::Asked { at, .. }
             | Self::NotDone { at, .. }
             | Self::Ended { at, .. }
@@ -90,6 +98,8 @@ impl Record {
 pub(super) struct Memory {
     pub(super) challenges: HashMap<ChallengeId, ChallengeState>,
     pub(super) jobs: HashMap<JobId, JobRecord>,
+    /// The jobs that rested on challenges of other agents.
+    pub(super) vouched: HashMap<ChallengeId, Vec<JobId>>,
     pub(super) counts: Counts,
     pub(super) audit_head: Option<audit::Head>,
     pub(super) state: AgentState,
@@ -103,6 +113,7 @@ impl Memory {
         Self {
             challenges: HashMap::new(),
             jobs: HashMap::new(),
+            vouched: HashMap::new(),
             counts: Counts::default(),
             audit_head: None,
             state: AgentState::Running,
@@ -140,11 +151,11 @@ impl Memory {
             Record::Begun(Begin { job_id, at, object_guid, challenge, pin, ous }) => {
                 self.jobs.insert(job_id, JobRecord::Begun { at, pin, asked: false });
                 self.counts.take(job_id, at, object_guid, ous);
-                if let Some(state) = self.challenges.get_mut(&challenge)
-                    && !state.used_by.contains(&job_id)
-                {
-                    state.used_by.push(job_id);
-                }
+                self.rests_on(challenge, job_id);
+            }
+            Record::TookOver { job_id, challenge, at, pin } => {
+                self.rests_on(challenge, job_id);
+                self.jobs.insert(job_id, JobRecord::Begun { at, pin, asked: false });
             }
             Record::Asked { job_id, .. } => {
                 if let Some(JobRecord::Begun { asked, .. }) = self.jobs.get_mut(&job_id) {
@@ -180,6 +191,16 @@ impl Memory {
         }
     }
 
+    fn rests_on(&mut self, challenge: ChallengeId, job_id: JobId) {
+        let used_by = match self.challenges.get_mut(&challenge) {
+            Some(state) => &mut state.used_by,
+            None => self.vouched.entry(challenge).or_default(),
+        };
+        if !used_by.contains(&job_id) {
+            used_by.push(job_id);
+        }
+    }
+
     /// Drops what is older than a day before `now`.
     pub(super) fn forget(&mut self, now: Timestamp) {
         self.challenges.retain(|_, state| now.since(state.challenge.at) < KEPT);
@@ -187,6 +208,7 @@ impl Memory {
             JobRecord::Begun { .. } => true,
             JobRecord::Ended { at, .. } => now.since(*at) < KEPT,
         });
+        self.vouched.retain(|_, used_by| used_by.iter().any(|job_id| self.jobs.contains_key(job_id)));
         self.counts.forget(now);
     }
 
@@ -196,6 +218,7 @@ impl Memory {
             Record::Minted(challenge) => self.challenges.contains_key(&challenge.id),
             Record::Tried { challenge, .. } => self.challenges.contains_key(challenge),
             Record::Begun(Begin { job_id, .. })
+            | Record::TookOver { job_id, .. }
             | Record::Asked { job_id, .. }
             | Record::NotDone { job_id, .. }
             | Record::Ended { job_id, .. } => self.jobs.contains_key(job_id),

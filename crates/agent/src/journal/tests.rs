@@ -23,6 +23,7 @@ fn challenge(seed: u8) -> Challenge {
             mail_hint: "a•••@ad.example".to_owned(),
         },
         code_hash: [0; 32],
+        stood: None,
     }
 }
 
@@ -251,5 +252,53 @@ async fn asking_again_for_the_same_job_makes_the_first_code_worthless() -> Teste
     journal.minted(first.clone()).await?;
     journal.minted(second.clone()).await?;
     assert!(journal.challenge(first.id).is_none() && journal.challenge(second.id).is_some());
+    Ok(())
+}
+
+/// Fault: each byte of the journal is altered on the disk => the line is named, and the agent does not start
+#[tokio::test]
+async fn an_altered_byte_is_noticed_wherever_it_stands() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("journal");
+    {
+        let journal = Journal::open(&path, NOW)?;
+        journal.minted(challenge(1)).await?;
+        begun(&journal, begin(number(1), NOW, 1, challenge(1).id)).await?;
+        journal.ended(number(1), NOW, Outcome::Refused(Failure::of(Cause::PolicyHistory))).await?;
+    }
+    let written = std::fs::read(&path)?;
+    let ends: Vec<usize> =
+        written.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at).collect();
+    assert_eq!(ends.len(), 4);
+    for at in 0..written.len() - 1 {
+        let mut altered = written.clone();
+        altered[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &altered)?;
+        let line = 1 + ends.iter().filter(|end| **end < at).count();
+        match Journal::open(&path, NOW) {
+            Err(JournalError::Damaged { line: named, .. }) => assert_eq!(named, line, "byte {at}"),
+            Err(error) => return Err(error.into()),
+            Ok(_) => return Err(format!("byte {at}, line {line}: taken").into()),
+        }
+    }
+    std::fs::write(&path, &written)?;
+    assert!(matches!(Journal::open(&path, NOW)?.job(number(1)), Some(JobRecord::Ended { .. })));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_journal_from_before_there_were_tags_is_read() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("journal");
+    {
+        let journal = Journal::open(&path, NOW)?;
+        begun(&journal, begin(number(1), NOW, 1, challenge(1).id)).await?;
+    }
+    let text = std::fs::read_to_string(&path)?;
+    let untagged: String =
+        text.lines().filter_map(|line| line.split('\t').next()).map(|line| format!("{line}\n")).collect();
+    assert_ne!(untagged, text);
+    std::fs::write(&path, untagged)?;
+    assert!(matches!(Journal::open(&path, NOW)?.job(number(1)), Some(JobRecord::Begun { .. })));
     Ok(())
 }

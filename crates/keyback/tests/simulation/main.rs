@@ -144,7 +144,7 @@ fn a_seed_is_played_the_same_way_again() {
     }
 }
 
-/// Fault: keyback without its compare-and-swap, its journal or its fence => the simulation notices each
+/// Fault: keyback without its compare-and-swap, its journal, its fence or its turns of several agents => the simulation notices each
 #[test]
 fn every_broken_build_is_caught() {
     let on = Switches::ALL_ON;
@@ -152,6 +152,7 @@ fn every_broken_build_is_caught() {
         ("compare-and-swap", Switches { compare_and_swap: false, ..on }),
         ("journal", Switches { journal: false, ..on }),
         ("fence", Switches { fence: false, ..on }),
+        ("turns", Switches { turns: false, ..on }),
     ] {
         let (found, _) = play_all(0..TO_CATCH, switches);
         let (seed, played) =

@@ -95,7 +95,9 @@ fn is_broken(world: &World, known: &Known) -> Option<&'static str> {
     if counted > 1 {
         return Some("P3: one job cost two bad-password counts");
     }
-    let unknown = known.unheard || world.domain.is_doubtful(password);
+    // One of several agents that was outrun cannot tell whether by another one with this very job.
+    let outrun = world.agents.len() > 1 && known.disturbed;
+    let unknown = known.unheard || outrun || world.domain.is_doubtful(password);
     match &known.state {
         JobState::Succeeded { .. } if set == 0 => Some("P1: it succeeded, and nothing was set"),
         JobState::Refused { .. } if set == 1 => Some("P1: it was refused, and the password was set"),

@@ -13,7 +13,7 @@ const WRITES_WAIT: Waits = Waits { reads: 0, binds: 0, writes: 100 };
 
 /// Somebody has proved who they are, and submits a password; with `current`, by a change. The message is not delivered.
 async fn submitted(operation: Operation, current: Option<&str>) -> Result<(World, JobId)> {
-    let mut world = World::new(1, Switches::ALL_ON).await?;
+    let mut world = World::new(1, Switches::ALL_ON, 1).await?;
     world.people = vec![Person::new(1, operation)];
     world.prove().await?;
     world.domain.set_waits(WRITES_WAIT);
@@ -130,7 +130,7 @@ fn a_refusal_holds_for_later_copies() -> Result<()> {
         world.deliver_newest().await?;
         world.answer().await?;
         world.agent_clock.jump(120_000_000);
-        world.kill_agent(true).await?;
+        world.kill_agent(0, true).await?;
         world.domain.set_waits(Waits::NONE);
         world.deliver_newest().await?;
         assert_eq!(cause(world.end_of(job).await?), "message.refused");

@@ -2,7 +2,7 @@
 
 use crate::model_dc::{Fate, Waits};
 use crate::promises;
-use crate::world::{DCS, Switches, USERS, World};
+use crate::world::{AGENTS, DCS, Switches, USERS, World};
 use anyhow::Result;
 use keyback_core::relay::RelayError;
 use keyback_testkit::random::Random;
@@ -36,8 +36,12 @@ enum Action {
     OfferDue,
     KillServer,
     KillAgent {
+        agent: usize,
         power_cut: bool,
     },
+    /// As SIGSTOP and SIGCONT would.
+    StopAgent(usize),
+    GoOnAgent(usize),
     SwitchDc(usize),
     SomebodyElse(u8),
     Replicate,
@@ -84,10 +88,17 @@ fn possible(world: &World, troubles: Troubles) -> Vec<(usize, Action)> {
         (usize::from(clocks), Action::AgentClock(-120)),
         (usize::from(clocks), Action::AgentClock(120)),
         (2 * usize::from(kills), Action::KillServer),
-        (2 * usize::from(kills), Action::KillAgent { power_cut: false }),
-        (usize::from(kills), Action::KillAgent { power_cut: true }),
         (1, Action::Replicate),
     ];
+    for (agent, process) in world.agents.iter().enumerate() {
+        all.push((2 * usize::from(kills), Action::KillAgent { agent, power_cut: false }));
+        all.push((usize::from(kills), Action::KillAgent { agent, power_cut: true }));
+        if process.stopped.is_stopped() {
+            all.push((2, Action::GoOnAgent(agent)));
+        } else if world.agents.len() > 1 {
+            all.push((2 * usize::from(kills), Action::StopAgent(agent)));
+        }
+    }
     all.extend((0..world.people.len()).map(|person| (8, Action::Act(person))));
     if dcs {
         all.extend((0..DCS).map(|dc| (if world.domain.is_up(dc) { 1 } else { 4 }, Action::SwitchDc(dc))));
@@ -236,10 +247,15 @@ impl World {
                 self.break_off();
                 self.kill_server().await?;
             }
-            Action::KillAgent { power_cut } => {
+            Action::KillAgent { agent, power_cut } => {
                 self.break_off();
-                self.kill_agent(power_cut).await?;
+                self.kill_agent(agent, power_cut).await?;
             }
+            Action::StopAgent(agent) => {
+                self.break_off();
+                self.agents[agent].stopped.set(true);
+            }
+            Action::GoOnAgent(agent) => self.agents[agent].stopped.set(false),
             Action::SwitchDc(dc) => {
                 self.disturb();
                 self.domain.set_up(dc, !self.domain.is_up(dc));
@@ -291,6 +307,16 @@ impl World {
         self.domain.set_waits(Waits::NONE);
         (0..DCS).for_each(|dc| self.domain.set_up(dc, true));
         for round in 0..LONGEST_END {
+            for agent in 0..self.agents.len() {
+                // An agent that goes on late finds the world as the others have left it.
+                let goes_on = round > 40 || self.random.percent(30);
+                if self.agents[agent].stopped.is_stopped() && goes_on {
+                    self.take(Action::GoOnAgent(agent)).await?;
+                    if let Some(broken) = self.settle_down().await? {
+                        return Ok(Some(broken));
+                    }
+                }
+            }
             while self.domain.waiting() > 0 {
                 self.domain.decide(0, Fate::Answered);
                 if let Some(broken) = self.settle_down().await? {
@@ -331,7 +357,8 @@ impl World {
                 return Ok(Some(broken));
             }
             let open = self.known.values().any(|known| known.state.finished_at().is_none());
-            if !open && self.domain.late() == 0 && self.post.open(self.server) == 0 {
+            let stopped = self.agents.iter().any(|agent| agent.stopped.is_stopped());
+            if !open && !stopped && self.domain.late() == 0 && self.post.open(self.server) == 0 {
                 break;
             }
             if self.post.letters().iter().all(|letter| !letter.is_open(self.server) || letter.delivered > 0) {
@@ -348,7 +375,8 @@ impl World {
 
 /// One seed, from its first step to its last. The promise that was broken, if one was, and all that happened.
 pub async fn play(seed: u64, switches: Switches) -> Result<(Option<String>, World)> {
-    let mut world = World::new(seed, switches).await?;
+    let agents = if seed.is_multiple_of(3) { AGENTS } else { 1 };
+    let mut world = World::new(seed, switches, agents).await?;
     let troubles = Troubles::of(&mut world.random);
     world.log.push(format!("{troubles:?}"));
     if world.random.percent(80) {

@@ -7,7 +7,7 @@
 
 use crate::model_dc::{BASE, CONNECTOR, CONNECTOR_PASSWORD, Domain, OU};
 use crate::relay::{Answered, Post};
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use keyback_ad::simulation::Simulation;
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
 use keyback_agent::simulation::Broken;
@@ -15,22 +15,25 @@ use keyback_agent::{Agent, AgentKeys, AgentParts, Caps, Journal, MailConfig, Mai
 use keyback_core::heartbeat::{ASK_IS_GOOD, Ask, Bytes32};
 use keyback_core::job::{JobState, Operation};
 use keyback_core::keys::{SealingKey, SigningKey};
-use keyback_core::message::VERSION;
+use keyback_core::message::{VERSION, peek_header};
 use keyback_core::{Clock, CorrelationId, JobId, TicketHash, Timestamp, UserName};
-use keyback_server::jobs::{self, Jobs, Sealer};
+use keyback_server::jobs::{self, AgentPin, Jobs, Sealer, ServerKeys};
 use keyback_store::{Job, Store};
 use keyback_testkit::clock::ManualClock;
 use keyback_testkit::random::Random;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 use zeroize::Zeroizing;
 
+/// Agents of a domain that has several.
+pub const AGENTS: usize = 2;
 /// Domain controllers of the domain.
 pub const DCS: usize = 2;
 /// Users of the domain.
@@ -40,15 +43,17 @@ pub const START: Timestamp = Timestamp::from_micros(1_795_503_600_000_000);
 
 /// What is broken on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Switches {
     pub compare_and_swap: bool,
     pub journal: bool,
     pub fence: bool,
+    pub turns: bool,
 }
 
 impl Switches {
     /// As it ships.
-    pub const ALL_ON: Self = Self { compare_and_swap: true, journal: true, fence: true };
+    pub const ALL_ON: Self = Self { compare_and_swap: true, journal: true, fence: true, turns: true };
 }
 
 /// Somebody who has lost a password, or wants another one.
@@ -81,6 +86,42 @@ pub struct Known {
     pub unheard: bool,
 }
 
+/// An agent, while it runs, and what stops it in mid-step as SIGSTOP would.
+pub struct AgentProcess {
+    agent: Option<Agent>,
+    pub stopped: Arc<Stop>,
+}
+
+#[derive(Default)]
+pub struct Stop {
+    is_stopped: AtomicBool,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl Stop {
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
+    pub fn set(&self, stopped: bool) {
+        self.is_stopped.store(stopped, Ordering::Relaxed);
+        if !stopped {
+            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+            wakers.drain(..).for_each(Waker::wake);
+        }
+    }
+
+    /// Remembers to wake whoever asks, where it is stopped.
+    fn holds(&self, context: &Context<'_>) -> bool {
+        let stopped = self.is_stopped();
+        if stopped {
+            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+            wakers.push(context.waker().clone());
+        }
+        stopped
+    }
+}
+
 pub struct World {
     pub random: Random,
     pub log: Vec<String>,
@@ -96,8 +137,9 @@ pub struct World {
     pub store: Store,
     pub jobs: Jobs,
     changes: broadcast::Receiver<Arc<Job>>,
-    agent: Option<Agent>,
-    handling: Vec<JoinHandle<()>>,
+    /// One, or all of them.
+    pub agents: Vec<AgentProcess>,
+    handling: Vec<(usize, JoinHandle<()>)>,
     polls: Arc<AtomicU64>,
     pub mails: Arc<Mutex<Vec<(String, String)>>>,
     pub people: Vec<Person>,
@@ -135,20 +177,53 @@ fn folder() -> Result<tempfile::TempDir> {
     Ok(if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? })
 }
 
-fn sealer() -> Result<Sealer> {
-    let unsealing = UnsealingKey::from_bytes(&[3; 32]);
-    let sealing = SealingKey::from_bytes(*unsealing.public_bytes())?;
-    Ok(Sealer::new(
-        SigningKey::from_seed(&[1; 32])?,
-        sealing,
-        SigningKey::from_seed(&[2; 32])?.verifying_key(),
-    ))
+fn server_key() -> SigningKey {
+    SigningKey::from_seed(&[1; 32]).expect("a seed")
+}
+
+fn unsealing(agent: usize) -> UnsealingKey {
+    UnsealingKey::from_bytes(&[[3; 32], [5; 32]][agent])
+}
+
+fn signing(agent: usize) -> SigningKey {
+    SigningKey::from_seed(&[[2; 32], [6; 32]][agent]).expect("a seed")
+}
+
+fn sealing(agent: usize) -> SealingKey {
+    SealingKey::from_bytes(*unsealing(agent).public_bytes()).expect("a key")
+}
+
+fn sealer(agents: usize) -> Sealer {
+    let mut pins = (0..agents)
+        .map(|agent| AgentPin { sealing: sealing(agent), verifying: signing(agent).verifying_key() });
+    let agents = pins.next().into_iter().collect();
+    Sealer::of(ServerKeys { signing: server_key(), next: None, agents, stand_ins: pins.collect() })
+}
+
+fn limits() -> jobs::Limits {
+    jobs::Limits { turn: Duration::from_secs(40), ..jobs::Limits::default() }
+}
+
+/// The server asks after an agent's state.
+fn beat(agent: usize, now: Timestamp) -> Vec<u8> {
+    let server = server_key();
+    let ask = Ask {
+        version: VERSION,
+        nonce: Bytes32(keyback_core::ids::random()),
+        not_before: now,
+        not_after: now.plus(ASK_IS_GOOD),
+        sender: server.verifying_key().id(),
+        recipient: sealing(agent).id(),
+        seen: Vec::new(),
+        successor: None,
+    };
+    ask.sign(&server)
 }
 
 /// Whether the agent did not wait for this record: what became of a write that had been begun.
 fn is_lazy(line: &str, journal: &str) -> bool {
     let job = |line: &str, kind: &str| {
-        let record: serde_json::Value = serde_json::from_str(line).ok()?;
+        let record: serde_json::Value = serde_json::from_str(line.split('\t').next()?).ok()?;
         record[kind]["job_id"].as_str().map(str::to_owned)
     };
     let begun = |id: String| journal.lines().any(|other| job(other, "begun") == Some(id.clone()));
@@ -170,7 +245,7 @@ pub fn directory(domain: &Domain, dcs: usize, compare_and_swap: bool) -> Result<
 }
 
 impl World {
-    pub async fn new(seed: u64, switches: Switches) -> Result<Self> {
+    pub async fn new(seed: u64, switches: Switches, agents: usize) -> Result<Self> {
         let mut random = Random::seeded(seed);
         keyback_core::simulation::seed(random.bits());
         let clock = || Arc::new(ManualClock::at(START));
@@ -183,9 +258,9 @@ impl World {
         let jobs = Jobs::new(
             store.clone(),
             post.relay(0),
-            sealer()?,
+            sealer(agents),
             Arc::clone(&server_clock) as Arc<dyn Clock>,
-            jobs::Limits::default(),
+            limits(),
         );
         let people = (0..=random.below(3)).map(|_| {
             let user = 1 + u8::try_from(random.below(usize::from(USERS))).unwrap_or(0);
@@ -206,7 +281,7 @@ impl World {
             store,
             changes: jobs.changes(),
             jobs,
-            agent: None,
+            agents: Vec::new(),
             handling: Vec::new(),
             polls: Arc::default(),
             mails: Arc::default(),
@@ -214,15 +289,18 @@ impl World {
             known: BTreeMap::new(),
             passwords: 0,
         };
-        world.start_agent()?;
+        for number in 0..agents {
+            let agent = Some(world.start_agent(number, agents)?);
+            world.agents.push(AgentProcess { agent, stopped: Arc::default() });
+        }
         Ok(world)
     }
 
-    fn journal(&self) -> PathBuf {
-        self.folder.path().join("journal")
+    fn journal(&self, agent: usize) -> PathBuf {
+        self.folder.path().join(format!("journal-{agent}"))
     }
 
-    fn start_agent(&mut self) -> Result<()> {
+    fn start_agent(&self, number: usize, of: usize) -> Result<Agent> {
         let mails = Arc::clone(&self.mails);
         let mailer = Mailer::new(MailConfig {
             gateway: "smtp://127.0.0.1:9".to_owned(),
@@ -234,91 +312,81 @@ impl World {
             let mail = (to.to_owned(), subject.to_owned());
             mails.lock().unwrap_or_else(PoisonError::into_inner).push(mail);
         });
-        let keys = AgentKeys::new(
-            UnsealingKey::from_bytes(&[3; 32]),
-            SigningKey::from_seed(&[2; 32])?,
-            SigningKey::from_seed(&[1; 32])?.verifying_key(),
-        )?;
+        let keys = AgentKeys::new(unsealing(number), signing(number), server_key().verifying_key())?;
+        let peers = (0..of).filter(|peer| *peer != number).map(|peer| signing(peer).verifying_key());
+        let keys = keys.beside(peers.collect());
         let parts = AgentParts {
             directory: directory(&self.domain, DCS, self.switches.compare_and_swap)?,
             connector: UserName::parse(CONNECTOR).context("a name")?,
             scope: vec![OU],
             protected_groups: Vec::new(),
-            journal: Journal::open(&self.journal(), self.agent_clock.now())?,
+            journal: Journal::open(&self.journal(number), self.agent_clock.now())?,
             caps: Caps { user_day: 100, agent_hour: 100, ou_hour: 100, burst: 100 },
             mailer: mailer.simulated(postman),
             clock: Arc::clone(&self.agent_clock) as Arc<dyn Clock>,
             write_limit: Limits::default().write,
         };
-        let broken = Broken { journal: !self.switches.journal, fence: !self.switches.fence };
-        self.agent = Some(Agent::broken(parts, keys, broken));
-        Ok(())
+        let Switches { journal, fence, turns, .. } = self.switches;
+        let broken = Broken { journal: !journal, fence: !fence, turns: !turns };
+        Ok(Agent::broken(parts, keys, broken))
     }
 
-    /// Gives a message to the agent, whose answer will lie in the post.
+    /// Gives a message to the agent that it was sealed to; its answer will lie in the post.
     pub fn hand_over(&mut self, letter: usize, bytes: Vec<u8>) {
-        let Some(agent) = self.agent.clone() else { return };
+        let recipient = peek_header(&self.post.letters()[letter].bytes).expect("a message").recipient;
+        let number = (0..self.agents.len()).find(|agent| sealing(*agent).id() == recipient);
+        let number = number.expect("sealed to an agent");
+        let Some(agent) = self.agents[number].agent.clone() else { return };
         self.post.letters()[letter].delivered += 1;
         let (post, polls) = (self.post.clone(), Arc::clone(&self.polls));
-        let beat = self.beat();
+        let (clock, stopped) = (Arc::clone(&self.agent_clock), Arc::clone(&self.agents[number].stopped));
         let mut work = Box::pin(async move {
             // Without it the agent writes nothing; that it may be missing is not played.
-            agent.handle(&beat).await;
+            agent.handle(&beat(number, clock.now())).await;
             let bytes = agent.handle(&bytes).await;
             post.answers().push(Answered { letter, bytes });
         });
-        self.handling.retain(|task| !task.is_finished());
-        self.handling.push(tokio::spawn(poll_fn(move |context| {
+        self.handling.retain(|(_, task)| !task.is_finished());
+        let task = tokio::spawn(poll_fn(move |context| {
+            if stopped.holds(context) {
+                return Poll::Pending;
+            }
             polls.fetch_add(1, Ordering::Relaxed);
             work.as_mut().poll(context)
-        })));
+        }));
+        self.handling.push((number, task));
     }
 
-    /// The server asks after the agent's state.
-    fn beat(&self) -> Vec<u8> {
-        let server = SigningKey::from_seed(&[1; 32]).expect("a seed");
-        let agent =
-            SealingKey::from_bytes(*UnsealingKey::from_bytes(&[3; 32]).public_bytes()).expect("a key");
-        let now = self.agent_clock.now();
-        let ask = Ask {
-            version: VERSION,
-            nonce: Bytes32(keyback_core::ids::random()),
-            not_before: now,
-            not_after: now.plus(ASK_IS_GOOD),
-            sender: server.verifying_key().id(),
-            recipient: agent.id(),
-            seen: Vec::new(),
-            successor: None,
-        };
-        ask.sign(&server)
-    }
-
-    /// How many messages the agent works on.
+    /// How many messages are worked on.
     pub fn handled(&self) -> usize {
-        self.handling.iter().filter(|task| !task.is_finished()).count()
+        let at_work = |(agent, task): &&(usize, JoinHandle<()>)| {
+            !task.is_finished() && !self.agents[*agent].stopped.is_stopped()
+        };
+        self.handling.iter().filter(at_work).count()
     }
 
-    /// Ends the agent where it stands, and starts another one on its journal. With `power_cut`, records that it did not
+    /// Ends an agent where it stands, and starts another one on its journal. With `power_cut`, records that it did not
     /// wait for are lost.
-    pub async fn kill_agent(&mut self, power_cut: bool) -> Result<()> {
-        for task in self.handling.drain(..) {
+    pub async fn kill_agent(&mut self, number: usize, power_cut: bool) -> Result<()> {
+        for (_, task) in self.handling.extract_if(.., |(agent, _)| *agent == number) {
             task.abort();
         }
-        self.agent = None;
+        self.agents[number] = AgentProcess { agent: None, stopped: Arc::default() };
         self.rest().await;
         if power_cut {
-            let text = std::fs::read_to_string(self.journal())?;
+            let text = std::fs::read_to_string(self.journal(number))?;
             let mut lines: Vec<&str> = text.lines().collect();
             while lines.last().is_some_and(|last| is_lazy(last, &text)) {
                 lines.pop();
             }
             let half = "{\"ended\":{\"job_id\":\"";
             std::fs::write(
-                self.journal(),
+                self.journal(number),
                 lines.iter().flat_map(|line| [line, "\n"]).chain([half]).collect::<String>(),
             )?;
         }
-        self.start_agent()
+        self.agents[number].agent = Some(self.start_agent(number, self.agents.len())?);
+        Ok(())
     }
 
     /// Ends the server where it stands, and starts another one on its store.
@@ -329,9 +397,9 @@ impl World {
         self.jobs = Jobs::new(
             self.store.clone(),
             self.post.relay(self.server),
-            sealer()?,
+            sealer(self.agents.len()),
             Arc::clone(&self.server_clock) as Arc<dyn Clock>,
-            jobs::Limits::default(),
+            limits(),
         );
         self.changes = self.jobs.changes();
         self.jobs.take_up_orphans().await?;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod alone;
+mod clock;
 
 use anyhow::{Context, Result, ensure};
 use keyback_testkit::browser::Browser;
@@ -45,8 +46,12 @@ pub struct Keyback {
     _temporary: tempfile::TempDir,
 }
 
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// Where a keyback of this test's listens, and listens again after a restart: at an address of the process's own. At
+/// 127.0.0.1 the port could be somebody else's by then, be it the near end of an outgoing connection.
+fn own_address() -> Result<SocketAddr> {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let own = IpAddr::from([127, 128 | (high & 0x3f), middle, low]);
+    Ok(TcpListener::bind((own, 0))?.local_addr()?)
 }
 
 impl Keyback {
@@ -66,8 +71,8 @@ impl Keyback {
         let secret = temporary.path().join("given.password");
         std::fs::write(&secret, password)?;
         std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-        let port = free_port()?;
-        let url = format!("http://127.0.0.1:{port}");
+        let address = own_address()?;
+        let url = format!("http://{address}");
         let output = Command::new(KEYBACK)
             .args([
                 "init",
@@ -78,7 +83,7 @@ impl Keyback {
                 "Help <help@example.org>",
             ])
             .args(["--config", &folder.join("keyback.toml").display().to_string()])
-            .args(["--listen", &format!("127.0.0.1:{port}"), "--public-url", &url])
+            .args(["--listen", &address.to_string(), "--public-url", &url])
             .args(["--dc", &format!("ldaps://{}", lab.fqdn()), "--dc-address", &lab.ip().to_string()])
             .args(["--ca", &lab.ca_file().display().to_string(), "--connector", connector])
             .args(["--connector-password-file", &secret.display().to_string()])
@@ -137,17 +142,27 @@ impl Keyback {
     }
 
     fn run_with(&mut self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+        self.spawn("keyback.toml", arguments, variables).map(drop)
+    }
+
+    /// Starts one more process with another configuration of the same folder; its number.
+    pub fn run_on(&mut self, config: &str, arguments: &[&str]) -> Result<u32> {
+        self.spawn(config, arguments, &[])
+    }
+
+    fn spawn(&mut self, config: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<u32> {
         let log = File::options().create(true).append(true).open(self.folder.join("keyback.log"))?;
         let child = Command::new(KEYBACK)
             .args(arguments)
-            .args(["--config", &self.config().display().to_string()])
+            .args(["--config", &self.folder.join(config).display().to_string()])
             .env("KEYBACK_LOG", "debug,sqlx=warn,hyper=info,h2=info")
             .envs(variables.iter().copied())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
+        let number = child.id();
         self.processes.push(child);
-        Ok(())
+        Ok(number)
     }
 
     /// Runs `serve` and waits until it is ready.
@@ -157,12 +172,13 @@ impl Keyback {
     }
 
     /// Runs `serve` with these environment variables and waits until it is ready.
-    pub fn serve_with(&mut self, variables: &[(&str, &str)]) -> Result<()> {
-        self.run_with(&["serve"], variables)?;
+    pub fn serve_with(&mut self, more: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+        self.run_with(&[&["serve"], more].concat(), variables)?;
         self.wait_until_ready()
     }
 
-    fn wait_until_ready(&self) -> Result<()> {
+    /// Waits until the pages are there.
+    pub fn wait_until_ready(&self) -> Result<()> {
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(20) {
             if self.browser()?.fetch("/readyz", &[]).is_ok_and(|page| page.status == 200) {
@@ -239,6 +255,18 @@ impl Keyback {
     /// The job, once it has ended.
     pub fn ended(&self, job: &str) -> Result<serde_json::Value> {
         Ok(self.json(&["job", "wait", job, "--seconds", "90"])?.1)
+    }
+
+    /// Waits until the job is in this state.
+    pub fn until_state(&self, job: &str, state: &str) -> Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(30) {
+            if self.json(&["job", "show", job])?.1["state"] == state {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50)); // another process's doing, seen only by looking again
+        }
+        anyhow::bail!("the job is never {state}: {}", self.log())
     }
 
     /// The newest outcome row of the audit trail for a user, once there is one.

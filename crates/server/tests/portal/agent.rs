@@ -131,7 +131,7 @@ impl Agent {
             Body::CheckCode { challenge: id, code } => {
                 let right = *id == challenge() && code.expose() == CODE;
                 let outcome = if right {
-                    Outcome::CodeAccepted { challenge: *id, expires_at: LATE }
+                    Outcome::CodeAccepted { challenge: *id, expires_at: LATE, voucher: None }
                 } else {
                     Outcome::Refused(Failure::of(Cause::ProofWrongCode))
                 };
