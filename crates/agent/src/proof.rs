@@ -105,10 +105,9 @@ impl Agent {
         let right = hash == challenge.code_hash;
         let proof_until = right.then(|| now.plus(PROOF_IS_GOOD));
         journal.tried(id, now, proof_until).await.map_err(|error| no_journal(&error))?;
-        Ok(match proof_until {
-            Some(expires_at) => Outcome::CodeAccepted { challenge: id, expires_at },
-            None => refused(Cause::ProofWrongCode),
-        })
+        let Some(expires_at) = proof_until else { return Ok(refused(Cause::ProofWrongCode)) };
+        let rules = self.read_rules(challenge.person.object_guid, header.operation).await;
+        Ok(Outcome::CodeAccepted { challenge: id, expires_at, rules })
     }
 
     /// Whether the challenge proves, now, that this header's user wants this header's operation.

@@ -71,8 +71,13 @@ impl Agent {
         let in_doubt = earlier.is_some();
         let (write, ous) = match self.prepare(request, guid, challenge, &wish).await {
             Ok(ready) => ready,
-            Err(ended) => return Ok(self.unsent(header, in_doubt, ended).await),
+            Err(ended) => return Ok(self.unsent(header, in_doubt, ended, None).await),
         };
+        if let Some(new) = wish.new_password()
+            && let Err(ended) = self.0.parts.passwords.check(new, write.user()).await
+        {
+            return Ok(self.unsent(header, in_doubt, ended, Some(challenge)).await);
+        }
         if earlier.is_some_and(|pin| pin != *write.pin()) {
             // Another domain controller, or another password since: sending again could set it twice.
             return Ok(Outcome::Unknown(Failure::of(Cause::DcUnreachable).seen(
@@ -84,7 +89,7 @@ impl Agent {
         let pin = write.pin().clone();
         let begin = Begin { job_id: header.job_id, at: self.now(), object_guid: guid, challenge, pin, ous };
         if let Err(ended) = self.begin(begin).await {
-            return Ok(self.unsent(header, in_doubt, ended).await);
+            return Ok(self.unsent(header, in_doubt, ended, None).await);
         }
         let asked_at = Instant::now();
         let sent = match &wish {
@@ -137,12 +142,20 @@ impl Agent {
     }
 
     /// What ends an attempt before its write. Where an earlier write may still be on its way, that says nothing about the
-    /// job; else a refusal is kept, for copies of the message that come when its reason has passed.
-    async fn unsent(&self, header: &Header, in_doubt: bool, ended: Outcome) -> Outcome {
+    /// job; else a refusal is kept, for copies of the message that come when its reason has passed. `tried`: the proof that
+    /// a password was tried on.
+    async fn unsent(
+        &self,
+        header: &Header,
+        in_doubt: bool,
+        ended: Outcome,
+        tried: Option<ChallengeId>,
+    ) -> Outcome {
         match ended {
             Outcome::Refused(failure) | Outcome::Retry(failure) if in_doubt => Outcome::Unknown(failure),
             Outcome::Refused(_) => {
-                let kept = self.0.parts.journal.refused(header.job_id, self.now(), ended.clone()).await;
+                let kept =
+                    self.0.parts.journal.refused(header.job_id, self.now(), ended.clone(), tried).await;
                 let looked = match kept {
                     Ok(()) => self.stop_after_a_burst().await,
                     Err(error) => Err(error),

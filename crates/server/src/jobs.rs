@@ -613,7 +613,9 @@ impl Jobs {
             match &outcome {
                 Outcome::Done(done) => effects.done = Some(done),
                 Outcome::CodeSent { person, .. } => effects.code_sent = Some((&challenge_text, person)),
-                Outcome::CodeAccepted { expires_at, .. } => effects.code_accepted = Some(*expires_at),
+                Outcome::CodeAccepted { expires_at, rules, .. } => {
+                    effects.code_accepted = Some((*expires_at, rules.as_ref()));
+                }
                 Outcome::Refused(failure) | Outcome::Retry(failure) | Outcome::Unknown(failure) => {
                     effects.failure = Some((attempt, failure));
                 }

@@ -36,6 +36,9 @@ pub(super) enum Record {
         job_id: JobId,
         at: Timestamp,
         outcome: Outcome,
+        /// The proof that a refused password was tried on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tried: Option<ChallengeId>,
     },
     /// The server gave this head of its audit chain.
     AuditHead(audit::Head),
@@ -140,11 +143,7 @@ impl Memory {
             Record::Begun(Begin { job_id, at, object_guid, challenge, pin, ous }) => {
                 self.jobs.insert(job_id, JobRecord::Begun { at, pin, asked: false });
                 self.counts.take(job_id, at, object_guid, ous);
-                if let Some(state) = self.challenges.get_mut(&challenge)
-                    && !state.used_by.contains(&job_id)
-                {
-                    state.used_by.push(job_id);
-                }
+                self.use_proof(challenge, job_id);
             }
             Record::Asked { job_id, .. } => {
                 if let Some(JobRecord::Begun { asked, .. }) = self.jobs.get_mut(&job_id) {
@@ -155,7 +154,10 @@ impl Memory {
                 self.jobs.remove(&job_id);
                 self.counts.give_back(job_id);
             }
-            Record::Ended { job_id, at, outcome } => {
+            Record::Ended { job_id, at, outcome, tried } => {
+                if let Some(challenge) = tried {
+                    self.use_proof(challenge, job_id);
+                }
                 if let Outcome::Refused(failure) = &outcome {
                     self.counts.give_back(job_id);
                     if failure.cause == Cause::AgentCapAgent {
@@ -177,6 +179,14 @@ impl Memory {
                 self.state = state;
                 self.counts.excuse(excused);
             }
+        }
+    }
+
+    fn use_proof(&mut self, challenge: ChallengeId, job_id: JobId) {
+        if let Some(state) = self.challenges.get_mut(&challenge)
+            && !state.used_by.contains(&job_id)
+        {
+            state.used_by.push(job_id);
         }
     }
 
