@@ -2,9 +2,11 @@
 
 use crate::Tested;
 use crate::agent::CODE;
-use crate::site::{NEW, Site};
+use crate::site::{NEW, Site, form};
+use axum::body::Body;
 use axum::http::StatusCode;
 use keyback_codes::Cause;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -199,6 +201,29 @@ async fn the_code_page_says_when_the_directory_could_not_be_reached_in_time() ->
     tokio::time::timeout(Duration::from_secs(10), ended).await??;
     site.jobs.stop(Duration::from_secs(1)).await;
     engine.await?;
+    Ok(())
+}
+
+/// The mail is sent before the agent says so: a quick person's form may arrive between the two.
+#[tokio::test]
+async fn the_right_code_is_taken_though_its_form_was_sent_before_the_agents_answer() -> Tested {
+    let site = Arc::new(Site::new().await?);
+    site.agent.hold();
+    let mut browser = site.browser();
+    browser.post("/reset", &[("user", "alice")]).await?;
+    browser.get("/reset/code").await?;
+    let typed =
+        form(&[("token", browser.token.clone().unwrap_or_default().as_bytes()), ("code", CODE.as_bytes())]);
+    let agent = Arc::clone(&site);
+    let body = futures_util::stream::once(async move {
+        agent.agent.permits.add_permits(1);
+        agent.settled().await;
+        agent.agent.permits.add_permits(1);
+        Ok::<_, std::io::Error>(typed)
+    });
+    let request = browser.form_request("/reset/code", Body::from_stream(body))?;
+    let answer = browser.send(request).await?;
+    assert_eq!((answer.status, answer.location().as_str()), (StatusCode::SEE_OTHER, "/reset/password"));
     Ok(())
 }
 
