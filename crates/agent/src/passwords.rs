@@ -187,7 +187,7 @@ impl PasswordFilter {
             if plain.chars().count() < SHORTEST_WORD {
                 return Err(ListError::Word { word: word.clone() });
             }
-            Ok(plain)
+            Ok(plain.to_string())
         };
         let organisation = organisation_words.iter().map(word).collect::<Result<_, _>>()?;
         Ok(Self(Some(Arc::new(Lists { blocklist, organisation, breached }))))
@@ -304,7 +304,7 @@ impl Lists {
     fn judge_words(&self, password: &str, names: &[String]) -> Option<Unwanted> {
         let plain = normal::normalise(password);
         let holds = |word: &str| plain.contains(word);
-        if names.iter().any(|name| holds(&normal::normalise(name))) {
+        if names.iter().any(|name| holds(normal::normalise(name).as_str())) {
             return Some(Unwanted::Name);
         }
         if self.organisation.iter().any(|word| holds(word)) {

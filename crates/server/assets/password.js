@@ -106,8 +106,9 @@
   });
 }
 
-// Moments in the person's own time zone.
+// Moments in the person's own time zone, written as they write the page's language.
+const language = document.documentElement.lang;
+const locales = [...navigator.languages.filter((known) => known.startsWith(language)), language];
 for (const time of document.querySelectorAll("time[datetime]")) {
-  const at = new Date(time.dateTime);
-  if (!Number.isNaN(at.getTime())) time.textContent = at.toLocaleString(document.documentElement.lang, { dateStyle: "long", timeStyle: "short" });
+  time.textContent = new Date(time.dateTime).toLocaleString(locales, { dateStyle: "long", timeStyle: "short" });
 }

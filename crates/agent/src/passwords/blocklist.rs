@@ -11,6 +11,7 @@
 use super::ListError;
 use super::normal::normalise;
 use std::path::Path;
+use zeroize::Zeroizing;
 
 /// Characters that a term has at least and at most, as in Entra.
 const LENGTHS: std::ops::RangeInclusive<usize> = 4..=16;
@@ -106,7 +107,8 @@ impl Blocklist {
 
     /// What a normalised password comes to.
     pub(super) fn score(&self, plain: &str) -> Score {
-        let text: Vec<char> = plain.chars().collect();
+        let mut text = Zeroizing::new(Vec::with_capacity(plain.len()));
+        text.extend(plain.chars());
         let exact = self.points(&text, 0);
         if exact < Score::ENOUGH {
             return Score { points: exact, fuzzy: false };

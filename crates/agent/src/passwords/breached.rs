@@ -143,7 +143,10 @@ impl Breached {
         let (mut low, mut high) = (0, length); // `low` begins a line; what is wanted begins in low..=high
         while high - low > PART {
             let middle = low + (high - low) / 2;
-            let Some((at, line)) = self.line_after(file, middle)?.filter(|(at, _)| *at < high) else { break };
+            let Some((at, line)) = self.line_after(file, middle)?.filter(|(at, _)| *at < high) else {
+                high = middle; // no line begins between the two
+                continue;
+            };
             let line = self.parse(&line, at)?;
             match line.compare(wanted) {
                 std::cmp::Ordering::Less => low = at,
@@ -153,6 +156,9 @@ impl Breached {
         }
         let mut part = vec![0; usize::try_from(high - low).unwrap_or(0) + 2 * LINE];
         let read = read_at(file, &mut part, low).map_err(|source| self.failed(source))?;
+        if (read as u64) < high - low {
+            return Err(self.failed(io::ErrorKind::UnexpectedEof.into())); // it was longer when it was opened
+        }
         let mut at = low;
         let mut lines = part[..read].split(|byte| *byte == b'\n').peekable();
         while let Some(line) = lines.next().filter(|_| at <= high) {
@@ -386,6 +392,26 @@ mod tests {
         let number = line.split(':').nth(1).and_then(|number| number.parse().ok()).expect("a number");
         assert!(damaged(&number), "it may be the one that is looked for");
         assert!((0..500).filter(damaged).count() < 100, "the others are found");
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_since_is_no_pass() {
+        let (folder, breached) = opened(&list(5_000, "\n"), 0);
+        let breached = breached.expect("a list");
+        let file = File::options().write(true).open(folder.path().join("hashes.txt")).expect("a file");
+        file.set_len(100_000).expect("cut off");
+        let passed = |number: &u32| matches!(breached.holds(&hash(&format!("password-{number}"))), Ok(false));
+        assert_eq!((0..5_000).filter(passed).count(), 0);
+    }
+
+    #[test]
+    fn blank_lines_at_the_end_change_nothing() {
+        let (_folder, breached) = opened(&format!("{}{}", list(300, "\n"), "\n".repeat(9_000)), 0);
+        let breached = breached.expect("a list");
+        for number in 0..300 {
+            assert!(breached.holds(&hash(&format!("password-{number}"))).expect("read"), "{number}");
+        }
+        assert!(!breached.holds(&hash("another")).expect("read"));
     }
 
     /// A whole folder has a million files: here are those that are looked for, and the password's.
