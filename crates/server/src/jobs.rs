@@ -272,9 +272,8 @@ impl Jobs {
             Operation::Change => Activity::Change,
             Operation::Unlock => Activity::Unlock,
         };
-        let door = self.door().proven(source.as_deref());
         let (job, sealed) = self.new_job(Asked::of(flow, body, activity, source))?;
-        match self.0.store.submit(&job, &door).await? {
+        match self.0.store.submit(&job, self.door().reserved()).await? {
             Submitted::Created => {
                 self.offer_now(sealed);
                 Ok(job.id)

@@ -223,10 +223,9 @@ fn named(found: Result<Verified, Broken>) -> (i64, i64, Fault) {
     }
 }
 
-const SHIFT_UP: &str = "UPDATE audit SET number = -number WHERE number >= 6; UPDATE audit SET number = 1 - number WHERE number < 0; \
-     UPDATE audit_personal SET number = -number WHERE number >= 6; UPDATE audit_personal SET number = 1 - number WHERE number < 0";
-const SHIFT_DOWN: &str = "DELETE FROM audit WHERE number = 6; DELETE FROM audit_personal WHERE number = 6; \
-     UPDATE audit SET number = number - 1 WHERE number > 6; UPDATE audit_personal SET number = number - 1 WHERE number > 6";
+const SHIFT_UP: &str = "UPDATE audit SET number = -number WHERE number >= 6; UPDATE audit SET number = 1 - number WHERE number < 0";
+const SHIFT_DOWN: &str =
+    "DELETE FROM audit WHERE number = 6; UPDATE audit SET number = number - 1 WHERE number > 6";
 
 #[tokio::test]
 async fn a_chain_that_nobody_touched_is_whole() -> Tested {
@@ -248,7 +247,7 @@ async fn a_chain_that_nobody_touched_is_whole() -> Tested {
 #[tokio::test]
 async fn what_sql_does_to_one_row_is_named_at_that_row() -> Tested {
     let set = |column: &str, value: &str| format!("UPDATE audit SET {column} = {value} WHERE number = 6");
-    let insert = "INSERT INTO audit SELECT 6, at, correlation_id, job_id, event, personal, NULL, NULL, previous, hash FROM audit WHERE number = 5";
+    let insert = "INSERT INTO audit SELECT 6, at, correlation_id, job_id, event, personal, NULL, NULL, previous, hash, NULL, NULL FROM audit WHERE number = 5";
     let swap = "UPDATE audit SET number = -6 WHERE number = 6; UPDATE audit SET number = 6 WHERE number = 8; UPDATE audit SET number = 8 WHERE number = -6";
     let cases: Vec<(String, (i64, i64, Fault))> = vec![
         (set("at", "at + 1"), (6, 6, Fault::Altered)),
@@ -262,13 +261,10 @@ async fn what_sql_does_to_one_row_is_named_at_that_row() -> Tested {
         (set("previous", "randomblob(32)"), (6, 6, Fault::Altered)),
         (set("hash", "randomblob(32)"), (6, 6, Fault::Altered)),
         (
-            "UPDATE audit_personal SET clear = replace(clear, 'user', 'loser') WHERE number = 6".to_owned(),
+            "UPDATE audit SET clear = replace(clear, 'user', 'loser') WHERE number = 6".to_owned(),
             (6, 6, Fault::Altered),
         ),
-        (
-            "UPDATE audit_personal SET salt = randomblob(32) WHERE number = 6".to_owned(),
-            (6, 6, Fault::Altered),
-        ),
+        ("UPDATE audit SET salt = randomblob(32) WHERE number = 6".to_owned(), (6, 6, Fault::Altered)),
         ("DELETE FROM audit WHERE number = 6".to_owned(), (6, 6, Fault::Removed)),
         ("DELETE FROM audit WHERE number IN (6, 7)".to_owned(), (6, 7, Fault::Removed)),
         ("DELETE FROM audit WHERE number = 1".to_owned(), (1, 1, Fault::Removed)),
@@ -290,7 +286,7 @@ async fn whoever_knows_how_to_hash_is_found_by_what_the_agent_signed() -> Tested
     // A row that fits behind row 5 and is fully hashed; the rows behind it are the old ones.
     let chain = Chain::of_twelve().await?;
     chain.sql(SHIFT_UP).await?;
-    chain.sql("INSERT INTO audit SELECT 6, at, correlation_id, job_id, event, personal, NULL, NULL, hash, hash FROM audit WHERE number = 5").await?;
+    chain.sql("INSERT INTO audit SELECT 6, at, correlation_id, job_id, event, personal, NULL, NULL, hash, hash, NULL, NULL FROM audit WHERE number = 5").await?;
     let links = chain.store.read_links(4, 2).await?;
     let (before, inserted) = (links[0].0.clone(), links[1].0.clone());
     let inserted = inserted.after(before.head());
@@ -299,7 +295,6 @@ async fn whoever_knows_how_to_hash_is_found_by_what_the_agent_signed() -> Tested
         .bind(inserted.previous.as_bytes().as_slice())
         .execute(&chain.store.writer)
         .await?;
-    chain.sql("DELETE FROM audit_personal WHERE number = 6").await?;
     assert_eq!(named(chain.verify().await?), (6, 6, Fault::Inserted));
 
     // One row and its own hash.
@@ -351,7 +346,7 @@ async fn an_outcome_that_the_agent_did_not_sign_is_named() -> Tested {
     let forged = clear.text.replace("24", "25");
     assert_ne!(forged, clear.text);
     let commitment = keyback_core::audit::commit(&clear.salt, &forged);
-    sqlx::query("UPDATE audit_personal SET clear = $1 WHERE number = $2")
+    sqlx::query("UPDATE audit SET clear = $1 WHERE number = $2")
         .bind(forged)
         .bind(link.number)
         .execute(&chain.store.writer)
@@ -375,7 +370,7 @@ async fn an_outcome_that_the_agent_did_not_sign_is_named() -> Tested {
 #[tokio::test]
 async fn an_old_copy_of_the_store_is_found_out_by_the_next_signature() -> Tested {
     let mut chain = Chain::of_twelve().await?;
-    chain.sql("DELETE FROM audit WHERE number > 6; DELETE FROM audit_personal WHERE number > 6").await?;
+    chain.sql("DELETE FROM audit WHERE number > 6").await?;
     assert!(chain.verify_with(keys(), None).await?.is_ok(), "the file alone does not show it");
     assert_eq!(named(chain.verify().await?), (7, 10, Fault::Behind), "the agent's journal does");
     chain.store.close().await;

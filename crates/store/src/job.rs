@@ -2,7 +2,7 @@
 
 use crate::budget::{BudgetKey, Counted, Door, TurnedAway, enter, mark_home};
 use crate::flow::parsed;
-use crate::trail::{Entry, append};
+use crate::trail::{Entry, Row, append_at_end, append_row};
 use crate::{Store, StoreError};
 use keyback_core::audit::{Activity, AuditEvent, Head};
 use keyback_core::diagnosis::Diagnosis;
@@ -13,8 +13,9 @@ use keyback_core::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::any::{Any, AnyRow};
-use sqlx::{Row, Transaction};
+use sqlx::any::{Any, AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Row as _, Transaction};
 use std::time::Duration;
 
 /// A job as it begins, with the audit row that must be there before anything is done.
@@ -170,38 +171,76 @@ fn read(row: &AnyRow) -> Result<Job, StoreError> {
     })
 }
 
+/// A job, or none where the user has an open one or the statement before it in the same text changed nothing. Its
+/// parameters follow those of the audit row, whose statement comes last.
+macro_rules! insert_job {
+    () => {
+        "INSERT INTO job (id, correlation_id, flow_id, kind, operation, user_name, object_guid, source, activity, message, \
+         state, due_at, deadline, created_at) SELECT $14, $3, $3, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $2 \
+         WHERE ($25 = 0 OR changes() = 1) ON CONFLICT DO NOTHING"
+    };
+}
+
+/// A job's next state, if it is still in the one that was read.
+macro_rules! move_job {
+    () => {
+        "UPDATE job SET state = $14, due_at = $15, finished_at = $16, done = COALESCE($17, done), \
+         message = CASE WHEN $18 = 1 THEN NULL ELSE message END WHERE id = $19 AND state = $20"
+    };
+}
+
+fn bind_job<'q>(
+    query: Query<'q, Any, AnyArguments>,
+    job: &'q NewJob,
+    after_a_change: bool,
+) -> Result<Query<'q, Any, AnyArguments>, StoreError> {
+    let intent = &job.intent;
+    Ok(query
+        .bind(job.id.to_string())
+        .bind(job.kind.name())
+        .bind(job.operation.name())
+        .bind(intent.user_name.as_str())
+        .bind(intent.object_guid.map(|guid| guid.to_string()))
+        .bind(intent.source.as_deref())
+        .bind(json("activity", &intent.activity)?)
+        .bind(job.message.as_slice())
+        .bind(json("job state", &job.state)?)
+        .bind(job.state.due_at().map(Timestamp::as_micros))
+        .bind(job.deadline.as_micros())
+        .bind(i64::from(after_a_change)))
+}
+
 /// The job and its intent; gives the audit chain's new head. `None`, and neither, where the user has an open job already.
 pub(crate) async fn insert_job(
     tx: &mut Transaction<'_, Any>,
     known: Head,
     job: &NewJob,
 ) -> Result<Option<Head>, StoreError> {
-    let intent = &job.intent;
-    let inserted = sqlx::query(
-        "INSERT INTO job (id, correlation_id, flow_id, kind, operation, user_name, object_guid, source, activity, message, \
-         state, due_at, deadline, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(job.id.to_string())
-    .bind(intent.correlation_id.to_string())
-    .bind(intent.correlation_id.to_string())
-    .bind(job.kind.name())
-    .bind(job.operation.name())
-    .bind(intent.user_name.as_str())
-    .bind(intent.object_guid.map(|guid| guid.to_string()))
-    .bind(intent.source.as_deref())
-    .bind(json("activity", &intent.activity)?)
-    .bind(job.message.as_slice())
-    .bind(json("job state", &job.state)?)
-    .bind(job.state.due_at().map(Timestamp::as_micros))
-    .bind(job.deadline.as_micros())
-    .bind(intent.at.as_micros())
-    .execute(&mut **tx)
-    .await?;
-    if inserted.rows_affected() == 0 {
-        return Ok(None);
+    let entry = Entry::of(&job.intent, None);
+    let row = Row::after(known, &entry)?;
+    let both = sqlx::query(concat!(insert_job!(), "; ", append_row!()));
+    let inserted = bind_job(row.bind(both, true), job, false)?.execute(&mut **tx).await?;
+    match inserted.rows_affected() {
+        0 => Ok(None),
+        1 => append_at_end(tx, &entry).await.map(Some),
+        _ => Ok(Some(row.head())),
     }
-    append(tx, known, &Entry::of(intent, None)).await.map(Some)
+}
+
+/// Why a flow's job was not taken: it has one that stands, or too many are open.
+async fn standing(tx: &mut Transaction<'_, Any>, flow: String) -> Result<Submitted, StoreError> {
+    let found: Option<Option<String>> = sqlx::query_scalar(
+        "SELECT (SELECT job.id FROM job WHERE job.id = flow.job_id AND (job.finished_at IS NULL \
+         OR job.state NOT LIKE '{\"state\":\"refused\"%')) FROM flow WHERE flow.id = $1",
+    )
+    .bind(&flow)
+    .fetch_optional(&mut **tx)
+    .await?;
+    match found {
+        None => Err(StoreError::Unreadable { what: "flow", value: flow }),
+        Some(None) => Ok(Submitted::Busy),
+        Some(Some(mine)) => Ok(Submitted::Already(parsed("job id", &mine)?)),
+    }
 }
 
 impl Store {
@@ -248,35 +287,38 @@ impl Store {
     }
 
     /// Submits the job that a flow was all about: the job, the flow's end and the intent in one transaction. One open
-    /// job a user; an equal submission joins it. A flow has one job, and another only after a refusal.
-    pub async fn submit(&self, job: &NewJob, door: &Door) -> Result<Submitted, StoreError> {
+    /// job a user; an equal submission joins it. A flow has one job, and another only after a refusal. None begins while
+    /// `open_jobs` are open.
+    pub async fn submit(&self, job: &NewJob, open_jobs: u32) -> Result<Submitted, StoreError> {
         let flow = job.intent.correlation_id.to_string();
+        let entry = Entry::of(&job.intent, None);
+        let row = Row::after(self.audit_head(), &entry)?;
         let mut tx = self.begin_write().await?;
-        if enter(&mut tx, door, job.intent.at).await?.is_err() {
-            return Ok(Submitted::Busy);
-        }
-        // The person reads what came of it with the same ticket: it has to outlive the job. A job of this flow's that
-        // was refused leaves the person free to choose another password.
-        let taken = sqlx::query(
-            "UPDATE flow SET job_id = $1, expires_at = CASE WHEN expires_at < $2 THEN $2 ELSE expires_at END \
+        // One text, for each statement of its own costs two changes of thread. The person reads what came of it with the
+        // same ticket: it has to outlive the job. A job of this flow's that was refused leaves the person free to choose
+        // another password.
+        let all = sqlx::query(concat!(
+            "UPDATE flow SET job_id = $14, expires_at = CASE WHEN expires_at < $26 THEN $26 ELSE expires_at END \
              WHERE id = $3 AND NOT EXISTS (SELECT 1 FROM job WHERE job.id = flow.job_id \
-             AND (job.finished_at IS NULL OR job.state NOT LIKE '{\"state\":\"refused\"%'))",
-        )
-        .bind(job.id.to_string())
-        .bind(job.deadline.plus(LOOK_AT_THE_END).as_micros())
-        .bind(&flow)
-        .execute(&mut *tx)
-        .await?;
-        if taken.rows_affected() == 0 {
-            let mine: Option<String> =
-                sqlx::query_scalar("SELECT job_id FROM flow WHERE id = $1 AND job_id IS NOT NULL")
-                    .bind(&flow)
-                    .fetch_optional(&mut *tx)
-                    .await?;
-            let mine = mine.ok_or_else(|| StoreError::Unreadable { what: "flow", value: flow })?;
-            return Ok(Submitted::Already(parsed("job id", &mine)?));
-        }
-        if let Some(head) = insert_job(&mut tx, self.audit_head(), job).await? {
+             AND (job.finished_at IS NULL OR job.state NOT LIKE '{\"state\":\"refused\"%')) \
+             AND (SELECT COUNT(*) FROM (SELECT 1 FROM job WHERE due_at IS NOT NULL LIMIT $27)) < $27; ",
+            insert_job!(),
+            "; ",
+            append_row!()
+        ));
+        let done = bind_job(row.bind(all, true), job, true)?
+            .bind(job.deadline.plus(LOOK_AT_THE_END).as_micros())
+            .bind(i64::from(open_jobs))
+            .execute(&mut *tx)
+            .await?;
+        let head = match done.rows_affected() {
+            0 => return standing(&mut tx, flow).await,
+            // The flow alone: the user has an open job.
+            1 => None,
+            2 => Some(append_at_end(&mut tx, &entry).await?),
+            _ => Some(row.head()),
+        };
+        if let Some(head) = head {
             tx.commit().await?;
             self.set_head(head);
             return Ok(Submitted::Created);
@@ -322,24 +364,31 @@ impl Store {
     /// Keeps a transition and what belongs to it, if the state is still the one that was read. `false`: somebody else
     /// was faster, and nothing was kept.
     pub async fn save(&self, job: &Job, next: &JobState, effects: Effects<'_>) -> Result<bool, StoreError> {
-        let mut tx = self.writer.begin().await?;
+        let entry = effects.outcome.map(|event| Entry::of(event, effects.said));
+        let row = entry.as_ref().map(|entry| Row::after(self.audit_head(), entry)).transpose()?;
         let finished = next.finished_at();
-        let saved = sqlx::query(
-            "UPDATE job SET state = $1, due_at = $2, finished_at = $3, done = COALESCE($4, done), \
-             message = CASE WHEN $5 = 1 THEN NULL ELSE message END WHERE id = $6 AND state = $7",
-        )
-        .bind(json("job state", next)?)
-        .bind(next.due_at().map(Timestamp::as_micros))
-        .bind(finished.map(Timestamp::as_micros))
-        .bind(effects.done.map(|done| json("done", done)).transpose()?)
-        .bind(i64::from(finished.is_some()))
-        .bind(job.id.to_string())
-        .bind(json("job state", &job.state)?)
-        .execute(&mut *tx)
-        .await?;
+        let mut tx = self.writer.begin().await?;
+        let query = match &row {
+            Some(row) => row.bind(sqlx::query(concat!(move_job!(), "; ", append_row!())), true),
+            None => Row::bind_none(sqlx::query(move_job!())),
+        };
+        let saved = query
+            .bind(json("job state", next)?)
+            .bind(next.due_at().map(Timestamp::as_micros))
+            .bind(finished.map(Timestamp::as_micros))
+            .bind(effects.done.map(|done| json("done", done)).transpose()?)
+            .bind(i64::from(finished.is_some()))
+            .bind(job.id.to_string())
+            .bind(json("job state", &job.state)?)
+            .execute(&mut *tx)
+            .await?;
         if saved.rows_affected() == 0 {
             return Ok(false);
         }
+        let head = match (&entry, row) {
+            (Some(entry), _) if saved.rows_affected() == 1 => Some(append_at_end(&mut tx, entry).await?),
+            (_, row) => row.map(|row| row.head()),
+        };
         let now = finished.or(next.due_at()).unwrap_or(job.created_at);
         if let Some((number, failure)) = effects.failure {
             sqlx::query("INSERT INTO attempt (job_id, number, at, failure) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
@@ -402,10 +451,6 @@ impl Store {
         }
         if let Some(home) = effects.home {
             mark_home(&mut tx, home, now).await?;
-        }
-        let mut head = None;
-        if let Some(event) = effects.outcome {
-            head = Some(append(&mut tx, self.audit_head(), &Entry::of(event, effects.said)).await?);
         }
         tx.commit().await?;
         head.into_iter().for_each(|head| self.set_head(head));

@@ -15,12 +15,12 @@ const AT_ONCE: i64 = 2_000;
 /// found.
 const NAMES: &str = "SELECT lower($1) UNION SELECT lower(user_principal_name) FROM person WHERE object_guid = $1 \
      UNION SELECT lower(sam_account_name) FROM person WHERE object_guid = $1 \
-     UNION SELECT lower(clear ->> '$.user_name') FROM audit_personal WHERE clear ->> '$.object_guid' = $1 \
+     UNION SELECT lower(clear ->> '$.user_name') FROM audit WHERE clear ->> '$.object_guid' = $1 \
      UNION SELECT lower(user_name) FROM job WHERE object_guid = $1";
 /// Of whole user actions: whom they were about is known only from the row that found it out.
-const ERASE_ROWS: &str = "DELETE FROM audit_personal WHERE lower(clear ->> '$.user_name') IN (SELECT value FROM json_each($2)) \
-     OR number IN (SELECT number FROM audit WHERE correlation_id IN (SELECT a.correlation_id FROM audit a \
-     JOIN audit_personal p ON p.number = a.number WHERE p.clear ->> '$.object_guid' = $1))";
+const ERASE_ROWS: &str = "UPDATE audit SET salt = NULL, clear = NULL WHERE salt IS NOT NULL AND \
+     (lower(clear ->> '$.user_name') IN (SELECT value FROM json_each($2)) OR correlation_id IN \
+     (SELECT correlation_id FROM audit WHERE clear ->> '$.object_guid' = $1))";
 const ERASE_ATTEMPTS: &str = "DELETE FROM attempt WHERE job_id IN (SELECT id FROM job WHERE finished_at IS NOT NULL \
      AND (object_guid = $1 OR lower(user_name) IN (SELECT value FROM json_each($2))))";
 const ERASE_DIAGNOSES: &str = "DELETE FROM diagnosis WHERE job_id IN (SELECT id FROM job WHERE finished_at IS NOT NULL \
@@ -72,8 +72,8 @@ impl Store {
         let cut = personal_after.as_micros();
         loop {
             let gone = sqlx::query(
-                "DELETE FROM audit_personal WHERE number IN (SELECT p.number FROM audit_personal p JOIN audit \
-                 ON audit.number = p.number WHERE audit.at < $1 ORDER BY p.number LIMIT $2)",
+                "UPDATE audit SET salt = NULL, clear = NULL WHERE number IN (SELECT number FROM audit \
+                 WHERE at < $1 AND salt IS NOT NULL ORDER BY number LIMIT $2)",
             )
             .bind(cut)
             .bind(AT_ONCE)
@@ -120,10 +120,6 @@ impl Store {
         let Some((head, said, signature)) = self.countersigned(old).await? else { return Ok(None) };
         let checkpoint = Checkpoint::sign(head, now, said, signature, by);
         let mut tx = self.writer.begin().await?;
-        sqlx::query("DELETE FROM audit_personal WHERE number <= $1")
-            .bind(head.number)
-            .execute(&mut *tx)
-            .await?;
         let rows =
             sqlx::query("DELETE FROM audit WHERE number <= $1").bind(head.number).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM audit_checkpoint").execute(&mut *tx).await?;

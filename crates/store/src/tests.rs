@@ -195,16 +195,16 @@ async fn one_user_has_one_open_job_and_a_flow_one_job_until_it_is_refused() -> T
     let lab = begin(1).await?;
     let (_, other_flow, _) = add_flow(&lab.store, 2).await?;
     let first = job(11, lab.flow, Kind::Reset, Some(guid()));
-    assert_eq!(lab.store.submit(&first, &open_door()).await?, Submitted::Created);
+    assert_eq!(lab.store.submit(&first, 500).await?, Submitted::Created);
     let again = job(12, lab.flow, Kind::Reset, Some(guid()));
-    assert_eq!(lab.store.submit(&again, &open_door()).await?, Submitted::Already(first.id));
+    assert_eq!(lab.store.submit(&again, 500).await?, Submitted::Already(first.id));
     let other = job(13, other_flow, Kind::Reset, Some(guid()));
-    assert_eq!(lab.store.submit(&other, &open_door()).await?, Submitted::Joined(first.id));
+    assert_eq!(lab.store.submit(&other, 500).await?, Submitted::Joined(first.id));
     let read = load(&lab.store, first.id).await?;
     let next = read.state.clone().on(refused(), NOW)?;
     assert!(lab.store.save(&read, &next, Effects::default()).await?);
     let another_password = job(14, lab.flow, Kind::Reset, Some(guid()));
-    assert_eq!(lab.store.submit(&another_password, &open_door()).await?, Submitted::Created);
+    assert_eq!(lab.store.submit(&another_password, 500).await?, Submitted::Created);
     assert_eq!(lab.store.list_jobs(10).await?.len(), 4);
     Ok(())
 }
@@ -359,7 +359,7 @@ async fn more_than_so_many_open_jobs_turn_everybody_away() -> Tested {
     let begun = lab.store.begin_flow(&new_flow(flow)?, &job(2, flow, Kind::Verify, None), &full).await?;
     assert_eq!(begun, Err(TurnedAway::Busy));
     let reset = job(11, lab.flow, Kind::Reset, Some(guid()));
-    assert_eq!(lab.store.submit(&reset, &full).await?, Submitted::Busy);
-    assert_eq!(lab.store.submit(&reset, &Door { open_jobs: 2, ..open_door() }).await?, Submitted::Created);
+    assert_eq!(lab.store.submit(&reset, full.open_jobs).await?, Submitted::Busy);
+    assert_eq!(lab.store.submit(&reset, 2).await?, Submitted::Created);
     Ok(())
 }

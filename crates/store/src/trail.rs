@@ -4,8 +4,9 @@ use crate::{Store, StoreError};
 use keyback_core::audit::{AuditEvent, ChainHash, Checkpoint, Clear, Facts, Head, Link, Personal, commit};
 use keyback_core::statement::Said;
 use keyback_core::{CorrelationId, JobId, Timestamp, ids};
-use sqlx::any::{Any, AnyRow};
-use sqlx::{Row, Transaction};
+use sqlx::any::{Any, AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Row as _, Transaction};
 
 /// A row of the trail, for people and programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,9 +80,19 @@ fn read(row: &AnyRow) -> Result<AuditRow, StoreError> {
     })
 }
 
-const ROWS: &str = "SELECT audit.*, audit_personal.clear, person.display_name, person.user_principal_name FROM audit \
-     LEFT JOIN audit_personal ON audit_personal.number = audit.number \
-     LEFT JOIN person ON person.object_guid = audit_personal.clear ->> '$.object_guid'";
+const ROWS: &str = "SELECT audit.*, person.display_name, person.user_principal_name FROM audit \
+     LEFT JOIN person ON person.object_guid = audit.clear ->> '$.object_guid'";
+
+/// One row, or none where the chain goes on behind the head that it was made for, or where the statement before it in the
+/// same text changed nothing and `$13` asks for that. Its parameters come first, so that a text may go on with others.
+macro_rules! append_row {
+    () => {
+        "INSERT INTO audit (number, at, correlation_id, job_id, event, personal, said, signature, previous, hash, salt, clear) \
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 WHERE ($13 = 0 OR changes() = 1) \
+         AND NOT EXISTS (SELECT 1 FROM audit WHERE number >= $1)"
+    };
+}
+pub(crate) use append_row;
 
 /// A hash of another length than 32 bytes is not a hash of anything: it is left to the verifier to say so.
 fn any_hash(row: &AnyRow, column: &str) -> ChainHash {
@@ -146,55 +157,76 @@ pub(crate) async fn read_head(tx: &mut Transaction<'_, Any>) -> Result<Head, Sto
     row.map_or(Ok(Head::NONE), |row| Ok(Head { number: row.try_get("number")?, hash: hash(&row, "hash")? }))
 }
 
+/// A row as it is kept.
+pub(crate) struct Row {
+    link: Link,
+    clear: Option<Clear>,
+}
+
+impl Row {
+    /// The one behind `head`.
+    pub fn after(head: Head, entry: &Entry<'_>) -> Result<Self, StoreError> {
+        let text =
+            entry.personal.as_ref().map(|personal| json("person of an audit row", personal)).transpose()?;
+        let clear = text.map(|text| Clear { salt: ids::random::<32>().to_vec(), text });
+        let link = Link {
+            number: 0,
+            at: entry.at,
+            correlation_id: entry.correlation_id.clone(),
+            job_id: entry.job_id.clone(),
+            event: json("audit event", &entry.facts)?,
+            personal: clear.as_ref().map_or(ChainHash::ZERO, |clear| commit(&clear.salt, &clear.text)),
+            said: entry.said.map(|said| said.statement.clone()),
+            signature: entry.said.map(|said| said.signature.clone()),
+            previous: ChainHash::ZERO,
+            hash: ChainHash::ZERO,
+        };
+        Ok(Self { link: link.after(head), clear })
+    }
+
+    /// The chain's end with it.
+    pub fn head(&self) -> Head {
+        self.link.head()
+    }
+
+    /// The parameters of [`append_row`].
+    pub fn bind<'q>(
+        &'q self,
+        query: Query<'q, Any, AnyArguments>,
+        after_a_change: bool,
+    ) -> Query<'q, Any, AnyArguments> {
+        let link = &self.link;
+        query
+            .bind(link.number)
+            .bind(link.at)
+            .bind(link.correlation_id.as_str())
+            .bind(link.job_id.as_str())
+            .bind(link.event.as_str())
+            .bind(link.personal.as_bytes().as_slice())
+            .bind(link.said.as_deref())
+            .bind(link.signature.as_deref())
+            .bind(link.previous.as_bytes().as_slice())
+            .bind(link.hash.as_bytes().as_slice())
+            .bind(self.clear.as_ref().map(|clear| clear.salt.as_slice()))
+            .bind(self.clear.as_ref().map(|clear| clear.text.as_str()))
+            .bind(i64::from(after_a_change))
+    }
+
+    /// Their places, in a text that has no row.
+    pub fn bind_none(query: Query<'_, Any, AnyArguments>) -> Query<'_, Any, AnyArguments> {
+        (1..=13).fold(query, |query, _| query.bind(None::<i64>))
+    }
+}
+
 /// Appends a row behind `head`, and gives the new head; `None` where the chain goes on behind it.
 pub(crate) async fn append_after(
     tx: &mut Transaction<'_, Any>,
     head: Head,
     entry: &Entry<'_>,
 ) -> Result<Option<Head>, StoreError> {
-    let (salt, clear) = (ids::random::<32>(), entry.personal.as_ref());
-    let clear = clear.map(|personal| json("person of an audit row", personal)).transpose()?;
-    let link = Link {
-        number: 0,
-        at: entry.at,
-        correlation_id: entry.correlation_id.clone(),
-        job_id: entry.job_id.clone(),
-        event: json("audit event", &entry.facts)?,
-        personal: clear.as_ref().map_or(ChainHash::ZERO, |clear| commit(&salt, clear)),
-        said: entry.said.map(|said| said.statement.clone()),
-        signature: entry.said.map(|said| said.signature.clone()),
-        previous: ChainHash::ZERO,
-        hash: ChainHash::ZERO,
-    }
-    .after(head);
-    let inserted = sqlx::query(
-        "INSERT INTO audit (number, at, correlation_id, job_id, event, personal, said, signature, previous, hash) \
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 WHERE NOT EXISTS (SELECT 1 FROM audit WHERE number >= $1)",
-    )
-    .bind(link.number)
-    .bind(link.at)
-    .bind(link.correlation_id.as_str())
-    .bind(link.job_id.as_str())
-    .bind(link.event.as_str())
-    .bind(link.personal.as_bytes().as_slice())
-    .bind(link.said.as_deref())
-    .bind(link.signature.as_deref())
-    .bind(link.previous.as_bytes().as_slice())
-    .bind(link.hash.as_bytes().as_slice())
-    .execute(&mut **tx)
-    .await?;
-    if inserted.rows_affected() == 0 {
-        return Ok(None);
-    }
-    if let Some(clear) = clear {
-        sqlx::query("INSERT INTO audit_personal (number, salt, clear) VALUES ($1, $2, $3)")
-            .bind(link.number)
-            .bind(salt.as_slice())
-            .bind(clear)
-            .execute(&mut **tx)
-            .await?;
-    }
-    Ok(Some(link.head()))
+    let row = Row::after(head, entry)?;
+    let inserted = row.bind(sqlx::query(append_row!()), false).execute(&mut **tx).await?;
+    Ok((inserted.rows_affected() > 0).then(|| row.head()))
 }
 
 /// Appends a row at the chain's end, which is likely to be `known`. The transaction has written before, or began as one
@@ -207,7 +239,14 @@ pub(crate) async fn append(
     if let Some(head) = append_after(tx, known, entry).await? {
         return Ok(head);
     }
-    // Another process has written, or this one's last transaction is not told yet.
+    append_at_end(tx, entry).await
+}
+
+/// The same where another process has written, or this one's last transaction is not told yet.
+pub(crate) async fn append_at_end(
+    tx: &mut Transaction<'_, Any>,
+    entry: &Entry<'_>,
+) -> Result<Head, StoreError> {
     let head = read_head(tx).await?;
     append_after(tx, head, entry).await?.ok_or_else(|| unreadable("audit head")(head.to_string()))
 }
@@ -263,14 +302,11 @@ impl Store {
         after: i64,
         at_most: u32,
     ) -> Result<Vec<(Link, Option<Clear>)>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT audit.*, audit_personal.salt, audit_personal.clear FROM audit LEFT JOIN audit_personal \
-             ON audit_personal.number = audit.number WHERE audit.number > $1 ORDER BY audit.number LIMIT $2",
-        )
-        .bind(after)
-        .bind(i64::from(at_most))
-        .fetch_all(&self.readers)
-        .await?;
+        let rows = sqlx::query("SELECT * FROM audit WHERE number > $1 ORDER BY number LIMIT $2")
+            .bind(after)
+            .bind(i64::from(at_most))
+            .fetch_all(&self.readers)
+            .await?;
         rows.iter().map(|row| Ok((link(row)?, clear(row)?))).collect()
     }
 

@@ -139,12 +139,8 @@ impl DoorLimits {
         ]
     }
 
-    /// For somebody who has proved who they are.
-    pub(super) fn proven(&self, source: Option<&str>) -> Door {
-        Door { spends: vec![], home: home(source), open_jobs: self.reserved() }
-    }
-
-    const fn reserved(&self) -> u32 {
+    /// Jobs that may be open where somebody who has a code, or has used it, wants one.
+    pub(super) const fn reserved(&self) -> u32 {
         self.open_jobs.saturating_add(self.open_jobs / 4)
     }
 }
