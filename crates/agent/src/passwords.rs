@@ -310,6 +310,9 @@ impl Lists {
         if self.organisation.iter().any(|word| holds(word)) {
             return Some(Unwanted::Organisation);
         }
+        if self.blocklist.is_empty() {
+            return None;
+        }
         let score = self.blocklist.score(&plain);
         (score.points < Score::ENOUGH).then_some(Unwanted::Blocklist(score))
     }
@@ -362,6 +365,7 @@ mod tests {
             ("p0LL23fb", Some(Cause::PolicyContainsName)),
             ("xyzadal23fbq", Some(Cause::PolicyContainsName)),
             ("x-Zed-Jo-2718", None),
+            ("x-Z1", None), // short, which is the directory's to judge where there is no blocklist
             ("Marmot-Kite-9", None),
             ("xC0nt0$o-Marmot-Kite-9", Some(Cause::PolicyBanned)),
         ] {
