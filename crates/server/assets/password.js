@@ -6,7 +6,6 @@
   const LONGEST = 256;
   /** The estimator is asked about so many characters: more only make a password stronger, and it slower. */
   const ESTIMATED = 48;
-  const STRENGTHS = ["weak", "weak", "fair", "good", "strong"];
 
   const input = document.getElementById("new");
   const repeat = document.getElementById("repeat");
@@ -14,6 +13,9 @@
   const made = document.getElementById("made");
   const suggest = document.getElementById("suggest");
   const strength = document.getElementById("strength");
+  const strengths = strength.dataset.words.split("|");
+  /** The page's own words, with what belongs in them. */
+  const put = (text, ...parts) => text.replace(/\{(\d)\}/g, (_, at) => parts[at]);
   const rules = [...document.querySelectorAll("#rules [data-rule]")];
   const names = rules.filter((rule) => rule.dataset.rule === "names").flatMap((rule) => rule.dataset.value.split("\n"));
   const least = Math.max(0, ...rules.filter((rule) => rule.dataset.rule === "length").map((rule) => Number(rule.dataset.value)));
@@ -46,7 +48,7 @@
     for (const rule of rules) {
       const met = text !== "" && meets(rule, text);
       rule.dataset.met = text === "" ? "" : String(met);
-      rule.lastChild.textContent = text === "" ? "" : met ? " (met)" : " (not yet met)";
+      rule.lastChild.textContent = text === "" ? "" : ` (${met ? told.dataset.met : told.dataset.open})`;
     }
   };
 
@@ -56,10 +58,11 @@
     if (text === "") return (told.textContent = "");
     const { score } = zxcvbnts.core.zxcvbn(text.slice(0, ESTIMATED), names);
     strength.firstElementChild.value = Math.max(score, 0.5); // an empty bar looks like none
-    strength.lastElementChild.textContent = `Estimated strength: ${STRENGTHS[score]}`;
+    const estimated = put(strength.dataset.label, strengths[score]);
+    strength.lastElementChild.textContent = estimated;
     const met = rules.filter((rule) => meets(rule, text)).length;
-    const of = rules.length ? `${met} of ${rules.length} rules met. ` : "";
-    told.textContent = `${of}Estimated strength: ${STRENGTHS[score]}.`; // for a screen reader, once the typing pauses
+    const counted = rules.length ? put(told.dataset.count, met, rules.length) : "";
+    told.textContent = `${counted} ${estimated}.`; // for a screen reader, once the typing pauses
   };
   let pause;
   const look = () => {
@@ -102,7 +105,7 @@
     // In full: the field may be too narrow for it.
     const shown = document.createElement("code");
     shown.textContent = input.value;
-    made.replaceChildren("It is filled in twice: ", shown, " Write it down or keep it in your password manager before you go on.");
+    made.replaceChildren(made.dataset.before, shown, made.dataset.after);
   });
 }
 
