@@ -11,6 +11,7 @@ mod anchors;
 mod clock;
 mod document;
 mod fields;
+mod json;
 mod ldap;
 mod lines;
 mod names;
@@ -20,6 +21,7 @@ mod stamp;
 mod table;
 mod text;
 mod utf16;
+mod vector;
 mod windows;
 
 use document::Document;

@@ -467,3 +467,30 @@ fn large_inputs_of_unknown_lists_are_taken_apart() {
     let all = events(format!("{{\"value\":[{list}]}}").as_bytes());
     assert_eq!(all.last().map(|event| (event.record, event.line)), Some((5000, 5000)));
 }
+
+#[test]
+fn a_record_with_more_codes_than_are_reported_says_so() {
+    let told = |input: &str| {
+        let (mut scanner, mut found) = (Scanner::new(), 0);
+        scanner.feed(input.as_bytes(), &mut |_| found += 1);
+        scanner.finish(&mut |_| found += 1);
+        (found, scanner.notes().iter().any(|note| note.starts_with("a record holds more than 256 codes")))
+    };
+    let words = |many: u32| {
+        (0..many).map(|number| format!("AADSTS{}", 50_000 + number)).collect::<Vec<_>>().join(" ")
+    };
+    for (many, expected) in [(256, (256, false)), (257, (256, true)), (1000, (256, true))] {
+        let words = words(many);
+        assert_eq!(told(&format!("2026-03-02 04:05:06 {words}\n2026-03-02 04:05:07 end\n")), expected);
+        assert_eq!(told(&format!("{{\"m\":\"{words}\"}}\n{{\"m\":\"\"}}\n")), expected);
+        assert_eq!(told(&format!("{{\"value\":[\n{{\"m\":\"{words}\"}}\n]}}")), expected);
+        assert_eq!(told(&format!("ResultType,CorrelationId,Status\n0,,\"{words}\"\n")), expected);
+        assert_eq!(
+            told(&format!("ResultType,CorrelationId,Status\n0,,\"{{\"\"m\"\":\"\"{words}\"\"}}\"\n")),
+            expected
+        );
+        assert_eq!(told(&event_xml("PasswordResetService", 33_004, &words)), (expected.0, many > 255));
+    }
+    // Two records of 200 are none with more than 256.
+    assert_eq!(told(&format!("{0}\n{0}\n", words(200))), (400, false));
+}

@@ -3,11 +3,7 @@
 //! They are chosen to be rare in ordinary lines. What follows a hit decides whether the record is cut out at all: a
 //! sign-in log says `"errorCode": 0` in nearly every record, and that must cost next to nothing.
 
-use aho_corasick::packed::{Config, MatchKind, Searcher};
-use std::sync::LazyLock;
-
-/// A literal, and whether the bytes right after it make the record worth a look.
-type Anchor = (&'static str, fn(&[u8]) -> bool);
+use super::vector::Filter;
 
 fn always(_: &[u8]) -> bool {
     true
@@ -55,53 +51,82 @@ fn six_hex(after: &[u8]) -> bool {
     after.iter().take(7).take_while(|byte| byte.is_ascii_hexdigit()).count() == 6
 }
 
-/// No more than 32: beyond that the packed search needs a second table, which halves its speed (measured, AVX2).
+/// A literal; where in it the three bytes stand that are rarest in logs; with which others it is looked for (those whose
+/// three bytes are alike); and whether the bytes right after it make the record worth a look.
+struct Anchor {
+    literal: &'static str,
+    rarest: usize,
+    group: u8,
+    worth: fn(&[u8]) -> bool,
+}
+
+const fn anchor(group: u8, literal: &'static str, rarest: usize, worth: fn(&[u8]) -> bool) -> Anchor {
+    Anchor { literal, rarest, group, worth }
+}
+
 const ANCHORS: [Anchor; 32] = [
-    ("AADSTS", digits),
+    anchor(0, "AADSTS", 2, digits),
+    anchor(0, "DMTS_", 0, upper),
+    anchor(0, "STATUS_", 3, upper),
+    anchor(0, "PasswordResetService", 12, always),
     // errorCode, ErrorCode
-    ("rrorCode", value),
-    // resultType, ResultType
-    ("esultType", number),
-    ("resultReason", value),
-    ("error_codes", always),
-    ("Sign-in error code", always),
-    ("error?code=", digits),
-    ("SSPR_0", always),
-    ("DM_GWPipeline", always),
-    ("DMTS_", upper),
-    ("ModelRefresh", always),
-    ("0x80", six_hex),
-    ("0xC0", six_hex),
-    ("0xc0", six_hex),
-    ("hr=80", six_hex),
-    ("LDAP", always),
-    ("ldap_", always),
-    // LdapErr, SvcErr and the like
-    ("Err: DSID-", always),
-    ("check_password_restrictions", always),
-    ("'desc", always),
-    ("ERROR_", upper),
+    anchor(1, "rrorCode", 2, value),
+    anchor(1, "error?code=", 3, digits),
+    anchor(1, "ldap_", 2, always),
     // KDC_ERR_, KRB_AP_ERR_, NERR_
-    ("ERR_", upper),
-    ("STATUS_", upper),
-    ("SEC_E_", upper),
-    ("SAM_PWD_CHANGE", always),
-    ("_KPASSWD_", always),
-    ("KrbException", always),
-    ("PasswordResetService", always),
-    ("ADSync", always),
-    ("Directory Synchronization", always),
-    ("PasswordProtection-", always),
-    ("Security-Auditing", always),
+    anchor(1, "ERR_", 1, upper),
+    anchor(1, "SEC_E_", 3, upper),
+    // resultType, ResultType
+    anchor(2, "esultType", 3, number),
+    anchor(2, "resultReason", 4, value),
+    anchor(2, "ModelRefresh", 3, always),
+    anchor(2, "SAM_PWD_CHANGE", 3, always),
+    anchor(3, "'desc", 0, always),
+    anchor(3, "ADSync", 1, always),
+    anchor(3, "Directory Synchronization", 0, always),
+    anchor(4, "error_codes", 4, always),
+    anchor(4, "SSPR_0", 3, always),
+    // LdapErr, SvcErr and the like
+    anchor(4, "Err: DSID-", 1, always),
+    anchor(4, "ERROR_", 2, upper),
+    anchor(4, "KrbException", 0, always),
+    anchor(5, "0x80", 1, six_hex),
+    anchor(5, "0xC0", 1, six_hex),
+    anchor(5, "0xc0", 1, six_hex),
+    anchor(5, "check_password_restrictions", 4, always),
+    anchor(6, "Sign-in error code", 2, always),
+    anchor(6, "hr=80", 0, six_hex),
+    anchor(7, "DM_GWPipeline", 2, always),
+    anchor(7, "LDAP", 0, always),
+    anchor(7, "_KPASSWD_", 0, always),
+    anchor(7, "PasswordProtection-", 6, always),
+    anchor(7, "Security-Auditing", 7, always),
 ];
 
-static SEARCHER: LazyLock<Option<Searcher>> = LazyLock::new(|| {
-    let mut builder = Config::new().match_kind(MatchKind::LeftmostFirst).builder();
-    for (literal, _) in ANCHORS {
-        builder.add(literal);
+static FILTER: Filter = {
+    let (mut filter, mut at) = (Filter::new(), 0);
+    while at < ANCHORS.len() {
+        filter.add(ANCHORS[at].group, ANCHORS[at].literal.as_bytes(), ANCHORS[at].rarest);
+        at += 1;
     }
-    builder.build()
-});
+    filter
+};
+
+/// The rarest bytes of each anchor as a number; no two are the same.
+const RAREST: [u32; ANCHORS.len()] = {
+    let (mut all, mut at) = ([0; ANCHORS.len()], 0);
+    while at < ANCHORS.len() {
+        let (literal, rarest) = (ANCHORS[at].literal.as_bytes(), ANCHORS[at].rarest);
+        all[at] = u32::from_le_bytes([literal[rarest], literal[rarest + 1], literal[rarest + 2], 0]);
+        let mut before = 0;
+        while before < at {
+            assert!(all[before] != all[at]);
+            before += 1;
+        }
+        at += 1;
+    }
+    all
+};
 
 /// Which anchors a text holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,7 +144,7 @@ pub(super) const fn beginning(beginnings: &[&str]) -> Kinds {
     while which < beginnings.len() {
         let (before, mut at) = (mask, 0);
         while at < ANCHORS.len() {
-            if begins(ANCHORS[at].0.as_bytes(), beginnings[which].as_bytes()) {
+            if begins(ANCHORS[at].literal.as_bytes(), beginnings[which].as_bytes()) {
                 mask |= 1 << at;
             }
             at += 1;
@@ -141,57 +166,54 @@ const fn begins(anchor: &[u8], beginning: &[u8]) -> bool {
     true
 }
 
+/// The anchor whose rarest bytes stand at `place`, and where it begins.
+fn anchor_at(bytes: &[u8], place: usize) -> Option<(usize, usize)> {
+    let [first, second, third] = *bytes[place..].first_chunk()?;
+    let rarest = u32::from_le_bytes([first, second, third, 0]);
+    // All are compared, without a branch: for most places it is none.
+    let same =
+        RAREST.iter().enumerate().fold(0, |same, (which, it)| same | u32::from(*it == rarest) << which);
+    let which = same.trailing_zeros() as usize;
+    let anchor = ANCHORS.get(which)?;
+    let begin = place.checked_sub(anchor.rarest)?;
+    bytes[begin..].starts_with(anchor.literal.as_bytes()).then_some((which, begin))
+}
+
 /// Which anchors a record holds: only their families are looked for in it.
 pub(super) fn kinds(bytes: &[u8]) -> Kinds {
-    // The packed search takes no text that is shorter than its vectors: zeros make up for that.
-    let mut room = [0; 64];
-    let bytes = match room.get_mut(..bytes.len()) {
-        Some(begin) => {
-            begin.copy_from_slice(bytes);
-            &room[..]
-        }
-        None => bytes,
-    };
-    let mut seen = 0_u64;
-    match SEARCHER.as_ref() {
-        Some(searcher) if bytes.len() >= searcher.minimum_len() => {
-            let mut from = 0;
-            while let Some(hit) = searcher.find_in(bytes, (from..bytes.len()).into()) {
-                seen |= 1 << hit.pattern().as_usize();
-                from = hit.end();
-            }
-        }
-        Some(_) | None => {
-            for (at, (literal, _)) in ANCHORS.iter().enumerate() {
-                if memchr::memmem::find(bytes, literal.as_bytes()).is_some() {
-                    seen |= 1 << at;
-                }
-            }
-        }
-    }
+    let mut seen = 0;
+    FILTER.each(bytes, 0, |place| {
+        seen |= anchor_at(bytes, place).map_or(0, |(which, _)| 1 << which);
+        true
+    });
     Kinds(seen)
 }
 
-/// The first place from `from` on where a record may be worth a look.
-pub(super) fn find(bytes: &[u8], mut from: usize) -> Option<usize> {
-    let Some(searcher) = SEARCHER.as_ref() else { return find_slowly(bytes, from) };
-    loop {
-        let hit = searcher.find_in(bytes, (from..bytes.len()).into())?;
-        let (_, worth) = ANCHORS[hit.pattern().as_usize()];
-        if worth(&bytes[hit.end()..]) {
-            return Some(hit.start());
-        }
-        from = hit.end();
-    }
+/// Whether an anchor begins from `from` on whose rarest bytes stand at `place`, and makes its record worth a look.
+fn worth_at(bytes: &[u8], place: usize, from: usize) -> Option<usize> {
+    let (which, begin) = anchor_at(bytes, place)?;
+    let Anchor { literal, worth, .. } = &ANCHORS[which];
+    (begin >= from && worth(&bytes[begin + literal.len()..])).then_some(begin)
 }
 
-/// For processors without the vector instructions that the packed search needs.
-fn find_slowly(bytes: &[u8], from: usize) -> Option<usize> {
-    let hits = ANCHORS.iter().filter_map(|(literal, worth)| {
-        let hits = memchr::memmem::find_iter(&bytes[from..], literal);
-        hits.map(|at| from + at).find(|at| worth(&bytes[at + literal.len()..]))
+/// The first place from `from` on where a record may be worth a look.
+pub(super) fn find(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut found = None;
+    FILTER.each(bytes, from, |place| {
+        found = worth_at(bytes, place, from);
+        found.is_none()
     });
-    hits.min()
+    found
+}
+
+/// The same; and up to where line breaks were counted on the way, and how many there are from `from` to there.
+pub(super) fn find_counting(bytes: &[u8], from: usize) -> (Option<usize>, usize, u64) {
+    let mut found = None;
+    let (to, breaks) = FILTER.each_counting(bytes, from, |place| {
+        found = worth_at(bytes, place, from);
+        found.is_none()
+    });
+    (found, to, breaks)
 }
 
 /// An anchor and the bytes after it that are looked at to judge it are no longer than this.
@@ -215,7 +237,6 @@ mod tests {
             "no codes",
         ] {
             assert_eq!(find(quiet.as_bytes(), 0), None, "{quiet}");
-            assert_eq!(find_slowly(quiet.as_bytes(), 0), None, "{quiet}");
         }
         for loud in [
             r#"{"errorCode":50126}"#,
@@ -230,7 +251,6 @@ mod tests {
             "SSPR_0029",
         ] {
             assert!(find(loud.as_bytes(), 0).is_some(), "{loud}");
-            assert_eq!(find(loud.as_bytes(), 0), find_slowly(loud.as_bytes(), 0), "{loud}");
         }
     }
 }

@@ -4,10 +4,10 @@
 //! A record is an element of a top-level array, an element of an array that an object at the top calls `value`,
 //! `records` or the like, or else the object at the top itself.
 
+use super::json::Json;
 use super::record::{self, Place};
-use super::text::Codes;
+use super::text::{Codes, lossy};
 use super::{LONGEST_RECORD, Sink, anchors, lines, note};
-use serde_json::Value;
 use std::ops::Range;
 
 /// Brackets deeper than this are counted and not remembered.
@@ -91,7 +91,7 @@ impl Document {
         }
         let buffer = std::mem::take(&mut self.buffer);
         let begin = self.begun.map_or(self.walked, |(begin, _)| begin);
-        self.as_text(&buffer, begin..buffer.len(), found);
+        self.as_text(&buffer, begin..buffer.len(), found, notes);
     }
 
     fn walk(&mut self, buffer: &[u8], found: &mut Sink<'_>, notes: &mut Vec<String>) {
@@ -121,7 +121,7 @@ impl Document {
                         self.last_text.0 = at + 1;
                     }
                     b'{' | b'[' => self.opens(buffer, at, byte, notes),
-                    b'}' | b']' => self.closes(buffer, at, found),
+                    b'}' | b']' => self.closes(buffer, at, found, notes),
                     _ => {}
                 },
             }
@@ -164,7 +164,7 @@ impl Document {
         elements && self.begun.is_none_or(|(_, depth)| depth == 0 || depth < self.open.len())
     }
 
-    fn closes(&mut self, buffer: &[u8], at: usize, found: &mut Sink<'_>) {
+    fn closes(&mut self, buffer: &[u8], at: usize, found: &mut Sink<'_>, notes: &mut Vec<String>) {
         if self.deeper > 0 {
             self.deeper -= 1;
             return;
@@ -174,14 +174,21 @@ impl Document {
             && self.open.len() <= depth
         {
             self.begun = None;
-            self.record(buffer, begin..at + 1, depth == 0, found);
+            self.record(buffer, begin..at + 1, depth == 0, found, notes);
         }
     }
 
     /// `top`: it is no element of a list, and may be an envelope that calls its list by a name of its own.
-    fn record(&mut self, buffer: &[u8], range: Range<usize>, top: bool, found: &mut Sink<'_>) {
+    fn record(
+        &mut self,
+        buffer: &[u8],
+        range: Range<usize>,
+        top: bool,
+        found: &mut Sink<'_>,
+        notes: &mut Vec<String>,
+    ) {
         if self.parts.is_some() {
-            self.as_text(buffer, range, found);
+            self.as_text(buffer, range, found, notes);
             self.parts = None;
             self.records += 1;
             return;
@@ -192,17 +199,17 @@ impl Document {
             return;
         }
         let mut place = Place { record: self.records, line: self.line_of(buffer, range.start) };
-        let source = String::from_utf8_lossy(bytes);
-        match serde_json::from_slice::<Value>(bytes) {
-            Ok(value) if top => {
+        let source = lossy(bytes);
+        match std::str::from_utf8(bytes).ok().and_then(Json::parse) {
+            Some(value) if top => {
                 for value in record::records_of(value) {
-                    record::read(&value, place, &source, found);
+                    record::read(&value, place, &source, found, notes);
                     self.records = place.record;
                     place.record += 1;
                 }
             }
-            Ok(value) => record::read(&value, place, &source, found),
-            Err(_) => lines::read_text(&source, place, &mut Codes::default(), found),
+            Some(value) => record::read(&value, place, &source, found, notes),
+            None => lines::read_text(&source, place, &mut Codes::default(), found, notes),
         }
     }
 
@@ -228,7 +235,7 @@ impl Document {
                 let cut =
                     memchr::memrchr3(b' ', b',', b'{', &buffer[begin..last]).map_or(last, |at| begin + at);
                 let cut = cut.max(begin + LONGEST_RECORD / 2);
-                self.as_text(&buffer, begin..cut, found);
+                self.as_text(&buffer, begin..cut, found, notes);
                 self.begun = Some((cut, depth));
                 cut
             }
@@ -263,14 +270,14 @@ impl Document {
     }
 
     /// What is no JSON after all, or a part of a record.
-    fn as_text(&mut self, buffer: &[u8], range: Range<usize>, found: &mut Sink<'_>) {
+    fn as_text(&mut self, buffer: &[u8], range: Range<usize>, found: &mut Sink<'_>, notes: &mut Vec<String>) {
         if range.is_empty() || anchors::find(&buffer[range.clone()], 0).is_none() {
             self.parts.get_or_insert_default();
             return;
         }
         let place = Place { record: self.records + 1, line: self.line_of(buffer, range.start) };
         let mut codes = self.parts.take().unwrap_or_default();
-        lines::read_text(&String::from_utf8_lossy(&buffer[range]), place, &mut codes, found);
+        lines::read_text(&lossy(&buffer[range]), place, &mut codes, found, notes);
         self.parts = Some(codes);
     }
 }

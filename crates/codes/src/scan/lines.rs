@@ -1,11 +1,12 @@
 //! Logs and NDJSON: a record is a line, or a statement with the lines that continue it.
 
+use super::json::Json;
 use super::openings::{line_end, statement_begin, statement_end};
 use super::record::{self, Place};
 use super::stamp;
-use super::text::Codes;
+use super::text::{Codes, codes_in, lossy};
+use super::vector::line_breaks;
 use super::{Event, LONGEST_RECORD, Sink, anchors, note};
-use serde_json::Value;
 
 /// So far back the beginning of a statement is looked for.
 const LOOK_BACK: usize = 64 * 1024;
@@ -13,6 +14,23 @@ const LOOK_BACK: usize = 64 * 1024;
 const JOIN: usize = 8 * 1024;
 /// Of a statement that is too long, so much is read around a hit.
 const AROUND: usize = 64 * 1024;
+
+/// How many lines there are before a place.
+struct Count {
+    at: usize,
+    lines: u64,
+}
+
+impl Count {
+    fn go_to(&mut self, bytes: &[u8], at: usize) {
+        if self.at <= at {
+            self.lines += line_breaks(&bytes[self.at..at]);
+        } else {
+            self.lines -= line_breaks(&bytes[at..self.at]);
+        }
+        self.at = at;
+    }
+}
 
 pub(super) struct Lines {
     /// From the beginning of a statement.
@@ -72,12 +90,16 @@ impl Lines {
             None => return 0,
         };
         let lines = &bytes[..whole];
-        let mut counted = (0, self.passed);
+        let mut count = Count { at: 0, lines: self.passed };
         // Statements before this are read, or known to hold nothing.
         let mut floor = 0;
         let mut from = self.searched;
         let mut keep = None;
-        while let Some(hit) = anchors::find(lines, from) {
+        loop {
+            count.go_to(lines, from);
+            let (hit, to, breaks) = anchors::find_counting(lines, from);
+            count = Count { at: to, lines: count.lines + breaks };
+            let Some(hit) = hit else { break };
             let begin = statement_begin(lines, hit, floor, LOOK_BACK);
             let (end, sure) = statement_end(lines, begin, LONGEST_RECORD);
             let end = end.max(line_end(lines, hit));
@@ -86,20 +108,19 @@ impl Lines {
                 keep = Some(begin); // its next lines may be on their way
                 break;
             }
-            counted.1 += memchr::memchr_iter(b'\n', &lines[counted.0..begin]).count() as u64;
-            counted.0 = begin;
-            let place = Place { record: counted.1 + 1, line: counted.1 + 1 };
+            count.go_to(lines, begin);
+            let place = Place { record: count.lines + 1, line: count.lines + 1 };
             if long {
                 note(notes, "a record is longer than 1 MiB and was read in parts");
                 let (mut next, mut read_to) = (Some(hit), begin);
                 while let Some(hit) = next {
                     let around = hit.saturating_sub(1024).max(read_to)..end.min(hit + AROUND);
                     read_to = around.end;
-                    read(&lines[around], place, found);
+                    read(&lines[around], place, found, notes);
                     next = anchors::find(&lines[..end], read_to);
                 }
             } else {
-                read(&lines[begin..end], place, found);
+                read(&lines[begin..end], place, found, notes);
             }
             (from, floor) = (end, end);
         }
@@ -112,8 +133,8 @@ impl Lines {
             }
             None => whole,
         };
-        self.passed =
-            counted.1 + memchr::memchr_iter(b'\n', &bytes[counted.0.min(done)..done]).count() as u64;
+        count.go_to(bytes, done);
+        self.passed = count.lines;
         // What stands at the end of the last line may be judged otherwise once the next is there.
         self.searched = if keep.is_some() { 0 } else { (whole - done).saturating_sub(anchors::LOOKS_AHEAD) };
         done
@@ -127,24 +148,31 @@ fn cut_here(bytes: &[u8], notes: &mut Vec<String>) -> usize {
     memchr::memrchr3(b' ', b',', b'}', &bytes[..at]).map_or(at, |blank| blank + 1)
 }
 
-fn read(bytes: &[u8], place: Place, found: &mut Sink<'_>) {
-    let text = String::from_utf8_lossy(bytes);
+fn read(bytes: &[u8], place: Place, found: &mut Sink<'_>, notes: &mut Vec<String>) {
+    let text = lossy(bytes);
     let trimmed = text.trim();
     if trimmed.starts_with('{')
-        && let Ok(value) = serde_json::from_str::<Value>(trimmed.trim_end_matches(','))
+        && let Some(value) = Json::parse(trimmed.trim_end_matches(','))
     {
         for value in record::records_of(value) {
-            record::read(&value, place, trimmed, found);
+            record::read(&value, place, trimmed, found, notes);
         }
         return;
     }
-    read_text(&text, place, &mut Codes::default(), found);
+    read_text(&text, place, &mut Codes::default(), found, notes);
 }
 
 /// A statement, or what is no JSON after all. `known` are the codes that its record was seen to hold already.
-pub(super) fn read_text(text: &str, place: Place, known: &mut Codes, found: &mut Sink<'_>) {
+pub(super) fn read_text(
+    text: &str,
+    place: Place,
+    known: &mut Codes,
+    found: &mut Sink<'_>,
+    notes: &mut Vec<String>,
+) {
     let already = known.list.len();
-    super::text::codes_in(text, known);
+    codes_in(text, known);
+    known.tell(notes);
     if known.list.len() == already {
         return;
     }

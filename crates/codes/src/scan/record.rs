@@ -2,11 +2,11 @@
 
 use super::document::LISTS;
 use super::fields::{add_factory, is_factory};
+use super::json::{Fields, Json};
 use super::stamp;
 use super::text::{Codes, codes_in};
 use super::windows;
 use super::{Confidence, Event, Sink};
-use serde_json::{Map, Value};
 
 /// JSON in a string in JSON, and so on: no deeper than this.
 const NESTED: usize = 4;
@@ -21,39 +21,45 @@ pub(super) struct Place {
 }
 
 /// The objects that a document lists: the elements of its array, or itself.
-pub(super) fn records_of(value: Value) -> Vec<Value> {
-    let listed = |value: &Value| {
-        value.as_array().is_some_and(|list| list.iter().all(Value::is_object) && !list.is_empty())
-    };
-    let mut object = match value {
-        Value::Array(list) => return list,
-        Value::Object(object) => object,
-        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => return vec![other],
+pub(super) fn records_of(value: Json<'_>) -> Vec<Json<'_>> {
+    let listed = |value: &Json<'_>| matches!(value, Json::List(list) if !list.is_empty() && list.iter().all(|it| matches!(it, Json::Object(_))));
+    let object = match value {
+        Json::List(list) => return list,
+        Json::Object(object) => object,
+        other @ (Json::Null | Json::Bool | Json::Number(_) | Json::Text(_)) => return vec![other],
     };
     let known = LISTS.iter().filter_map(|name| std::str::from_utf8(name).ok());
     let mut key = known.map(ToOwned::to_owned).find(|key| object.get(key).is_some_and(listed));
-    if key.is_none() {
+    if key.is_none() && object.len() <= 4 {
         // An envelope that calls its list otherwise: little else is in it, and nothing that a record has.
         let mut lists = object.iter().filter(|(_, value)| listed(value));
         let (first, second) = (lists.next(), lists.next());
         let own =
             ["id", "errorcode", "status", "error", "result", "resulttype", "resultreason", "correlationid"];
-        let record = object.keys().any(|key| is_one_of(key, &own));
-        if second.is_none() && object.len() <= 4 && !record {
-            key = first.map(|(key, _)| key.clone());
+        let record = object.iter().any(|(key, _)| is_one_of(key, &own));
+        if second.is_none() && !record {
+            key = first.map(|(key, _)| key.to_owned());
         }
     }
-    match key.and_then(|key| object.remove(&key)) {
-        Some(Value::Array(list)) => list,
-        Some(_) | None => vec![Value::Object(object)],
+    let Some(key) = key else { return vec![Json::Object(object)] };
+    match object.take(&key) {
+        Some(Json::List(list)) => list,
+        Some(_) | None => Vec::new(),
     }
 }
 
 /// Finds the codes of one record.
-pub(super) fn read(value: &Value, place: Place, source: &str, found: &mut Sink<'_>) {
+pub(super) fn read(
+    value: &Json<'_>,
+    place: Place,
+    source: &str,
+    found: &mut Sink<'_>,
+    notes: &mut Vec<String>,
+) {
     let mut reader =
         Reader { codes: Codes::default(), time: None, correlation_id: None, user: None, message_id: None };
     reader.value(None, value, 0, 0);
+    reader.codes.tell(notes);
     for code in reader.codes.list {
         let at = place_of(source, &code.code);
         found(Event {
@@ -106,20 +112,20 @@ const TIMES: [&str; 11] = [
 ];
 
 impl Reader {
-    fn value(&mut self, key: Option<&str>, value: &Value, depth: usize, nested: usize) {
+    fn value(&mut self, key: Option<&str>, value: &Json<'_>, depth: usize, nested: usize) {
         if depth > DEEP {
             return;
         }
         match value {
-            Value::Object(object) => self.object(object, depth, nested),
-            Value::Array(list) => {
+            Json::Object(object) => self.object(object, depth, nested),
+            Json::List(list) => {
                 for element in list {
                     let key = key.filter(|key| *key == "error_codes");
                     self.value(key, element, depth + 1, nested);
                 }
             }
-            Value::String(text) => self.text(key, text, depth, nested),
-            Value::Number(number) => {
+            Json::Text(text) => self.text(key, text, depth, nested),
+            Json::Number(number) => {
                 let field = key.is_some_and(|key| {
                     is_one_of(
                         key,
@@ -130,17 +136,17 @@ impl Reader {
                     self.codes.add_sign_in(&number.to_string(), 0);
                 }
             }
-            Value::Null | Value::Bool(_) => {}
+            Json::Null | Json::Bool => {}
         }
     }
 
-    fn object(&mut self, object: &Map<String, Value>, depth: usize, nested: usize) {
-        let text = |name: &str| object.get(name).and_then(Value::as_str);
+    fn object(&mut self, object: &Fields<'_>, depth: usize, nested: usize) {
+        let text = |name: &str| object.get(name).and_then(Json::text);
         if self.time.is_none() {
-            self.time = TIMES.iter().find_map(|name| match object.get(*name)? {
-                Value::String(text) => stamp::time(text),
-                Value::Number(number) => number.as_f64().and_then(stamp::epoch),
-                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+            self.time = TIMES.iter().find_map(|name| match object.get(name)? {
+                Json::Text(text) => stamp::time(text),
+                Json::Number(number) => number.as_f64().and_then(stamp::epoch),
+                Json::Null | Json::Bool | Json::List(_) | Json::Object(_) => None,
             });
         }
         if self.correlation_id.is_none() {
@@ -164,29 +170,29 @@ impl Reader {
         }
         self.event(object);
         // Data Factory: the number beside failureType; the number alone would be anything.
-        let of_factory = object.contains_key("failureType");
+        let of_factory = object.get("failureType").is_some();
         let mut field = String::new();
-        for (key, value) in object {
+        for (key, value) in object.iter() {
             field.clear();
             field.extend(folded(key).map(char::from));
             match (field.as_str(), value) {
-                ("errorcode", Value::String(code)) if of_factory => {
+                ("errorcode", Json::Text(code)) if of_factory => {
                     add_factory(&mut self.codes, code, 0);
                 }
-                ("errorcode" | "code" | "error", Value::String(code)) if is_powerbi(code) => {
-                    self.codes.add("powerbi", code.as_str(), Confidence::Certain, 0);
+                ("errorcode" | "code" | "error", Json::Text(code)) if is_powerbi(code) => {
+                    self.codes.add("powerbi", &**code, Confidence::Certain, 0);
                 }
-                ("errorcode", Value::String(code)) if is_factory(code) => {
-                    self.codes.add("adf", code.as_str(), Confidence::Certain, 0);
+                ("errorcode", Json::Text(code)) if is_factory(code) => {
+                    self.codes.add("adf", &**code, Confidence::Certain, 0);
                 }
-                ("errorcode" | "resulttype" | "signinerrorcode" | "statuserrorcode", Value::String(code))
+                ("errorcode" | "resulttype" | "signinerrorcode" | "statuserrorcode", Json::Text(code))
                     if code.bytes().all(|byte| byte.is_ascii_digit()) =>
                 {
                     self.codes.add_sign_in(code, 0);
                 }
                 // What somebody called a person, an application or a pipeline says nothing of what happened.
-                (name, Value::String(_)) if is_label(name) => {}
-                ("serviceexceptionjson", Value::String(inner)) => {
+                (name, Json::Text(_)) if is_label(name) => {}
+                ("serviceexceptionjson", Json::Text(inner)) => {
                     self.refresh(inner);
                     self.value(Some(key), value, depth + 1, nested);
                 }
@@ -197,8 +203,8 @@ impl Reader {
 
     /// A refresh says in JSON inside a string what went wrong: whatever its errorCode is, Power BI means it.
     fn refresh(&mut self, inner: &str) {
-        let Ok(inner) = serde_json::from_str::<Value>(inner) else { return };
-        let code = inner.get("errorCode").and_then(Value::as_str).unwrap_or_default();
+        let Some(Json::Object(inner)) = Json::parse(inner) else { return };
+        let code = inner.get("errorCode").and_then(Json::text).unwrap_or_default();
         let name = code.len() > 3 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if name && code.starts_with(|c: char| c.is_ascii_uppercase()) {
             self.codes.add("powerbi", code, Confidence::Certain, 0);
@@ -206,7 +212,7 @@ impl Reader {
     }
 
     /// An event of Windows in the JSON of one tool or another: a provider beside an id.
-    fn event(&mut self, object: &Map<String, Value>) {
+    fn event(&mut self, object: &Fields<'_>) {
         let of =
             |names: &[&str]| object.iter().find(|(key, _)| is_one_of(key, names)).map(|(_, value)| value);
         let provider =
@@ -226,7 +232,7 @@ impl Reader {
         let inner = text.trim_start();
         if nested < NESTED
             && inner.starts_with(['{', '['])
-            && let Ok(value) = serde_json::from_str::<Value>(inner)
+            && let Some(value) = Json::parse(inner)
         {
             return self.value(key, &value, depth + 1, nested + 1);
         }
@@ -241,17 +247,17 @@ impl Reader {
 }
 
 /// A text or number, or what an object holds as its text or name.
-fn inner_text(value: &Value) -> Option<String> {
+fn inner_text(value: &Json<'_>) -> Option<String> {
     match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Object(object) => {
+        Json::Text(text) => Some(text.clone().into_owned()),
+        Json::Number(number) => Some(number.to_string()),
+        Json::Object(object) => {
             ["#text", "Name", "@Name", "Value", "value", "SystemTime", "#attributes", "@SystemTime"]
                 .iter()
-                .find_map(|key| object.get(*key))
+                .find_map(|key| object.get(key))
                 .and_then(inner_text)
         }
-        Value::Null | Value::Bool(_) | Value::Array(_) => None,
+        Json::Null | Json::Bool | Json::List(_) => None,
     }
 }
 

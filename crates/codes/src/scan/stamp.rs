@@ -1,10 +1,12 @@
 //! When, under which correlation ID, and whom: read off a statement's text.
 
 pub(super) use super::clock::{epoch, time};
+use memchr::memmem;
 
 /// The time that the code's own message carries, else the first of the statement.
 pub(super) fn time_of(text: &str) -> Option<String> {
-    let own = text.find("Timestamp").and_then(|at| time(&text[at..floor(text, at + 60)]));
+    let own =
+        memmem::find(text.as_bytes(), b"Timestamp").and_then(|at| time(&text[at..floor(text, at + 60)]));
     own.or_else(|| time(&text[..floor(text, 200)]))
 }
 
@@ -15,7 +17,7 @@ pub(super) fn correlation_id(text: &str) -> Option<String> {
     }
     // `Trace ID` ends in the same letters and is another thing.
     for part in ["orrelation", "rackingId", "racking ID", "lient-request-id"] {
-        for at in memchr::memmem::find_iter(text.as_bytes(), part) {
+        for at in memmem::find_iter(text.as_bytes(), part) {
             let from = at + part.len();
             let near = text.get(from..floor(text, from + 60)).unwrap_or_default();
             if let Some(guid) = guid_within(near) {
@@ -48,16 +50,15 @@ pub(super) fn is_guid(text: &str) -> bool {
 pub(super) fn user(text: &str) -> Option<String> {
     // Every label ends in one of these.
     memchr::memchr3(b':', b'=', b'\'', text.as_bytes())?;
-    for label in [
-        "UserPrincipalName:",
-        "userPrincipalName\":",
-        "UserPrincipalName=",
-        "userPrincipalName=",
-        "user account '",
-        "upn:",
-        "username=",
-    ] {
-        let Some(at) = text.find(label) else { continue };
+    let has = |part: &str| memmem::find(text.as_bytes(), part.as_bytes()).is_some();
+    // The labels, by what is common to them: most texts hold none.
+    let principal: &[&str] = if has("rincipalName") {
+        &["UserPrincipalName:", "userPrincipalName\":", "UserPrincipalName=", "userPrincipalName="]
+    } else {
+        &[]
+    };
+    for label in principal.iter().chain(&["user account '", "upn:", "username="]) {
+        let Some(at) = memmem::find(text.as_bytes(), label.as_bytes()) else { continue };
         let rest = text[at + label.len()..].trim_start_matches([' ', '"', '\'']);
         let name: String =
             rest.chars().take_while(|c| c.is_alphanumeric() || "@._-+'#\\$".contains(*c)).take(256).collect();
@@ -78,9 +79,8 @@ pub(super) fn floor(text: &str, at: usize) -> usize {
 pub(super) fn excerpt(text: &str, at: usize) -> String {
     let begin = floor(text, at.saturating_sub(120));
     let end = floor(text, begin + 400);
-    let words = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");
     if begin == 0 {
-        return words(&text[..end]);
+        return in_one_line(String::with_capacity(end), &text[..end]);
     }
     let before = &text[begin..floor(text, at)];
     let behind = |(at, border): (usize, &str)| at + border.len();
@@ -88,7 +88,18 @@ pub(super) fn excerpt(text: &str, at: usize) -> String {
     let whole =
         before.match_indices(signs).next().or_else(|| before.match_indices(char::is_whitespace).next());
     let whole = whole.map_or(before.len(), behind);
-    format!("…{}", words(&text[begin + whole..end]))
+    in_one_line(String::from("…"), &text[begin + whole..end])
+}
+
+/// Appends the words of a text with one blank between them.
+fn in_one_line(mut line: String, text: &str) -> String {
+    let mut border = "";
+    for word in text.split_whitespace() {
+        line.push_str(border);
+        line.push_str(word);
+        border = " ";
+    }
+    line
 }
 
 #[cfg(test)]

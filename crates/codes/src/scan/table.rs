@@ -1,12 +1,12 @@
 //! Tables: exports of sign-in, audit and event logs as CSV, by the names in their first line.
 
 use super::fields::add_factory;
+use super::json::Json;
 use super::record::{self, Place};
 use super::stamp;
-use super::text::{Codes, codes_in};
+use super::text::{Codes, codes_in, lossy};
 use super::windows;
 use super::{Event, LONGEST_RECORD, Sink, anchors, note};
-use serde_json::Value;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -139,7 +139,7 @@ impl Table {
                     match memchr::memchr(b'\n', rest) {
                         Some(newline) if newline < LONGEST_RECORD => begin + newline + 1,
                         _ => {
-                            self.row(&rest[..LONGEST_RECORD], found);
+                            self.row(&rest[..LONGEST_RECORD], found, notes);
                             self.skipping = true;
                             begin += LONGEST_RECORD;
                             continue;
@@ -149,13 +149,13 @@ impl Table {
                 Some(_) | None if last => bytes.len(),
                 Some(_) | None => break,
             };
-            self.row(&bytes[begin..end], found);
+            self.row(&bytes[begin..end], found, notes);
             begin = end;
         }
         begin
     }
 
-    fn row(&mut self, bytes: &[u8], found: &mut Sink<'_>) {
+    fn row(&mut self, bytes: &[u8], found: &mut Sink<'_>, notes: &mut Vec<String>) {
         let line = self.lines + 1;
         self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
         if self.header > 0 {
@@ -169,10 +169,11 @@ impl Table {
         }
         if std::mem::take(&mut self.skipping) {
             return super::lines::read_text(
-                &String::from_utf8_lossy(row),
+                &lossy(row),
                 Place { record: self.rows, line },
                 &mut Codes::default(),
                 found,
+                notes,
             );
         }
         self.rows += 1;
@@ -196,7 +197,7 @@ impl Table {
                         description = Some(cell);
                     }
                     if worth && anchors::find(cell, 0).is_some() {
-                        words(&said(cell), &mut codes);
+                        words(&said(cell), &mut codes, notes);
                     }
                 }
                 Column::Reason
@@ -222,13 +223,14 @@ impl Table {
         {
             windows::add_event(&mut codes, family, said(id).trim());
         }
+        codes.tell(notes);
         if !codes.list.is_empty() {
             self.report(row, line, codes, found);
         }
     }
 
     fn report(&self, row: &[u8], line: u64, codes: Codes, found: &mut Sink<'_>) {
-        let text = String::from_utf8_lossy(row);
+        let text = lossy(row);
         let (mut time, mut correlation_id, mut user) = (None, None, None);
         for (column, cell) in self.columns.iter().zip(Cells { row, separator: self.separator, at: Some(0) }) {
             let cell = || said(&row[cell.clone()]).into_owned();
@@ -291,14 +293,13 @@ fn code(cell: &[u8], codes: &mut Codes) {
 }
 
 /// A cell of JSON or of words.
-fn words(cell: &str, codes: &mut Codes) {
-    match serde_json::from_str::<Value>(cell) {
-        Ok(value) => {
-            record::read(&value, Place { record: 0, line: 0 }, cell, &mut |event| {
-                codes.add(event.family, event.code, event.confidence, 0);
-            });
+fn words(cell: &str, codes: &mut Codes, notes: &mut Vec<String>) {
+    match Json::parse(cell) {
+        Some(value) => {
+            let found = &mut |event: Event| codes.add(event.family, event.code, event.confidence, 0);
+            record::read(&value, Place { record: 0, line: 0 }, cell, found, notes);
         }
-        Err(_) => codes_in(cell, codes),
+        None => codes_in(cell, codes),
     }
 }
 
@@ -307,9 +308,9 @@ fn said(cell: &[u8]) -> Cow<'_, str> {
     match cell.strip_prefix(b"\"") {
         Some(inner) => {
             let inner = inner.strip_suffix(b"\"").unwrap_or(inner);
-            Cow::Owned(String::from_utf8_lossy(inner).replace("\"\"", "\""))
+            Cow::Owned(lossy(inner).replace("\"\"", "\""))
         }
-        None => String::from_utf8_lossy(cell),
+        None => lossy(cell),
     }
 }
 

@@ -2,12 +2,15 @@
 
 use super::Confidence::{self, Certain, Likely};
 use super::anchors::{self, Kinds, beginning};
-use super::{MOST_CODES, fields, ldap, names, windows};
+use super::{MOST_CODES, fields, ldap, names, note, windows};
+use std::borrow::Cow;
 
 /// The codes of one record, each once; no more than [`MOST_CODES`].
 #[derive(Default)]
 pub(super) struct Codes {
     pub(super) list: Vec<Hit>,
+    /// There were more.
+    cut: bool,
 }
 
 pub(super) struct Hit {
@@ -31,7 +34,17 @@ impl Codes {
         match self.list.iter_mut().find(|known| known.family == family && known.code == code) {
             Some(known) => known.confidence = known.confidence.max(confidence),
             None if !full => self.list.push(Hit { family, code, confidence, at }),
-            None => {}
+            None => self.cut = true,
+        }
+    }
+
+    /// Says so where not all codes of the record are here.
+    pub(super) fn tell(&self, notes: &mut Vec<String>) {
+        if self.cut {
+            note(
+                notes,
+                &format!("a record holds more than {MOST_CODES} codes: no more of them are reported"),
+            );
         }
     }
 
@@ -46,6 +59,11 @@ impl Codes {
             self.add("aadsts", digits, Likely, at);
         }
     }
+}
+
+/// Bytes as text, with U+FFFD for what is none. Checked as a whole first: that is several times as fast.
+pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 pub(super) fn is_word(byte: u8) -> bool {

@@ -2,7 +2,7 @@
 
 use super::record::Place;
 use super::stamp;
-use super::text::{Codes, codes_in};
+use super::text::{Codes, codes_in, lossy};
 use super::{Confidence, Event, LONGEST_RECORD, Sink, note};
 use crate::catalogue::Entry;
 use memchr::memmem;
@@ -74,7 +74,7 @@ impl Windows {
         if let Some(at) = begin_of_event(&self.buffer, 0) {
             notes.push("the last event is cut off".to_owned());
             let rest = self.buffer.split_off(at);
-            self.event(&rest, 0, found);
+            self.event(&rest, 0, found, notes);
         }
     }
 
@@ -85,7 +85,7 @@ impl Windows {
             let Some(end) = memmem::find(&buffer[begin..], b"</Event>").map(|at| begin + at + 8) else {
                 if buffer.len() - begin > LONGEST_RECORD {
                     note(notes, "an event is longer than 1 MiB and was read in part");
-                    self.event(&buffer[begin..], count(&buffer[done..begin]), found);
+                    self.event(&buffer[begin..], count(&buffer[done..begin]), found, notes);
                     self.lines += count(&buffer[done..]);
                     return;
                 }
@@ -94,7 +94,7 @@ impl Windows {
                 return;
             };
             self.lines += count(&buffer[done..begin]);
-            self.event(&buffer[begin..end], 0, found);
+            self.event(&buffer[begin..end], 0, found, notes);
             self.lines += count(&buffer[begin..end]);
             done = end;
         }
@@ -105,10 +105,10 @@ impl Windows {
         self.buffer = buffer[keep..].to_vec();
     }
 
-    fn event(&mut self, bytes: &[u8], lines: u64, found: &mut Sink<'_>) {
+    fn event(&mut self, bytes: &[u8], lines: u64, found: &mut Sink<'_>, notes: &mut Vec<String>) {
         self.events += 1;
         let place = Place { record: self.events, line: self.lines + lines + 1 };
-        let xml = String::from_utf8_lossy(bytes);
+        let xml = lossy(bytes);
         let family = attribute(&xml, "<Provider", "Name").and_then(|name| family_of(&unescape(name)));
         let mut codes = Codes::default();
         let id = xml.find("<EventID").and_then(|at| {
@@ -125,6 +125,7 @@ impl Windows {
         if family.is_none() {
             codes.list.retain(|code| QUOTED.contains(&code.family));
         }
+        codes.tell(notes);
         if codes.list.is_empty() {
             return;
         }

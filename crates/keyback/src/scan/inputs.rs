@@ -1,7 +1,7 @@
 //! What is scanned: files, folders and standard input, in order. Whatever cannot be read leaves a note and lets the others
 //! go on. How what is packed is unpacked lies in `unpack`.
 
-use super::unpack::{Budget, guarded, scan_evtx, scan_stream, scan_zip};
+use super::unpack::{Budget, EVTX, guarded, scan_evtx, scan_stream, scan_zip};
 use keyback_codes::scan::Event;
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
@@ -121,8 +121,9 @@ fn scan_file(path: &Path, length: u64, watcher: &mut dyn Watcher) {
                 watcher.progress(length);
                 Ok(())
             }
-            b"ElfFile\0" => {
-                guarded(&name, watcher, |watcher| scan_evtx(path, &name, watcher));
+            EVTX => {
+                let file = File::open(path)?;
+                guarded(&name, watcher, |watcher| scan_evtx(file, &name, watcher));
                 watcher.progress(length);
                 Ok(())
             }

@@ -8,7 +8,6 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::rc::Rc;
 
 /// Bytes that are read at once.
@@ -25,8 +24,10 @@ const UNSUSPECTED: u64 = 256 << 20;
 const HIGHEST_RATIO: u64 = 400;
 /// What a Zstandard frame may ask to keep in memory: `zstd -19` asks for 8 MiB.
 const WIDEST_WINDOW: u64 = 16 << 20;
-/// An archive that does not lie in a file is archive in memory, up to here.
-const HELD_ARCHIVE: u64 = 12 << 20;
+/// An archive or event log that does not lie in a file is held in memory, up to here.
+const HELD: u64 = 12 << 20;
+/// What a Windows event log begins with.
+pub const EVTX: &[u8] = b"ElfFile\0";
 /// The list of an archive's entries is archive in memory, several times as long as it is on disk.
 const LONGEST_DIRECTORY: u64 = 4 << 20;
 
@@ -104,32 +105,46 @@ pub fn scan_stream(
     watcher: &mut dyn Watcher,
 ) -> io::Result<()> {
     let mut stream = BufReader::with_capacity(4096, stream);
-    let head = stream.fill_buf()?.get(..4).map(<[u8]>::to_vec).unwrap_or_default();
+    let head = stream.fill_buf()?;
+    let evtx = head.starts_with(EVTX);
+    let head = head.get(..4).map(<[u8]>::to_vec).unwrap_or_default();
     // From here on blocks as long as its buffer or longer pass it by.
     let mut whole: Box<dyn Read + '_> = Box::new(stream);
     let (gzip, zip) = (head.starts_with(&[0x1f, 0x8b]), head.starts_with(b"PK\x03\x04"));
     let zstd = head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || head.try_into().is_ok_and(is_skippable);
-    if !(gzip || zip || zstd) {
+    if !(gzip || zip || zstd || evtx) {
         return read_plain(whole, name, depth > 0, budget, watcher);
     }
-    if depth >= NESTED {
+    if depth >= NESTED && !evtx {
         watcher.note(name, &format!("is packed more than {NESTED} times: left out"));
         return Ok(());
     }
     if depth == 0 && budget.packed.get() == 0 {
         whole = Box::new(Counted { inner: whole, packed: Rc::clone(&budget.packed) });
     }
-    if zip {
-        let mut archive = Vec::new();
-        whole.take(HELD_ARCHIVE + 1).read_to_end(&mut archive)?;
-        if archive.len() as u64 > HELD_ARCHIVE {
+    if zip || evtx {
+        // Both are read in leaps.
+        let mut bytes = Vec::new();
+        whole.take(HELD + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > HELD {
+            let what = if zip { "a zip archive" } else { "an event log" };
             watcher.note(
                 name,
-                "is a zip archive of more than 12 MiB that does not lie in a file: unpack it first",
+                &format!("is {what} of more than 12 MiB that does not lie in a file: unpack it first"),
             );
             return Ok(());
         }
-        guarded(name, watcher, |watcher| scan_zip(Cursor::new(archive), name, depth, budget, watcher));
+        if depth > 0 {
+            budget.spend(bytes.len() as u64);
+        }
+        let bytes = Cursor::new(bytes);
+        guarded(name, watcher, |watcher| {
+            if zip {
+                scan_zip(bytes, name, depth, budget, watcher);
+            } else {
+                scan_evtx(bytes, name, watcher);
+            }
+        });
         return Ok(());
     }
     let packed = BufReader::with_capacity(BLOCK, whole);
@@ -248,26 +263,52 @@ fn long_directory(file: &mut (impl Read + Seek)) -> Option<String> {
         .then(|| format!("the archive's list of entries is {length} bytes long: unpack it first"))
 }
 
+/// How much of an event log is missing at its end, by what its header says and by how long it is.
+fn cut_off(file: &mut (impl Read + Seek)) -> Option<String> {
+    const HEADER: u64 = 4096;
+    const CHUNK: u64 = 65_536;
+    let mut header = [0; 44];
+    file.read_exact(&mut header).ok()?;
+    let there = file.seek(SeekFrom::End(0)).ok()?.checked_sub(HEADER)?;
+    file.seek(SeekFrom::Start(0)).ok()?;
+    let (written, whole) = (u64::from(u16::from_le_bytes([header[42], header[43]])), there / CHUNK);
+    (whole < written || there % CHUNK != 0)
+        .then(|| format!("the event log is cut off: {whole} of its parts, of 64 KiB each, are here whole"))
+}
+
 /// Scans a Windows event log, as the XML that its records stand for.
-pub fn scan_evtx(path: &Path, name: &str, watcher: &mut dyn Watcher) {
-    let mut parser = match evtx::EvtxParser::from_path(path) {
+pub fn scan_evtx(mut file: impl Read + Seek, name: &str, watcher: &mut dyn Watcher) {
+    let cut_off = cut_off(&mut file);
+    let mut parser = match evtx::EvtxParser::from_read_seek(file) {
         Ok(parser) => parser.with_configuration(evtx::ParserSettings::default().num_threads(1).indent(false)),
-        Err(error) => return watcher.note(name, &format!("the event log cannot be read: {error}")),
+        Err(error) => {
+            let cause =
+                std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            return watcher.note(name, &format!("the event log cannot be read: {cause}"));
+        }
     };
     let mut scanner = Scanner::new();
-    let mut broken = 0_u32;
+    let (mut records, mut chunks) = (0_u32, 0_u32);
     for record in parser.records() {
         match record {
             Ok(record) => scanner.feed(record.data.as_bytes(), &mut |event| watcher.event(name, event)),
-            Err(_) => broken += 1,
+            Err(evtx::err::EvtxError::FailedToParseChunk { .. }) => chunks += 1,
+            Err(_) => records += 1,
         }
     }
     scanner.finish(&mut |event| watcher.event(name, event));
     for note in scanner.notes() {
         watcher.note(name, note);
     }
-    if broken > 0 {
-        watcher.note(name, &format!("{broken} records of the event log are damaged"));
+    if let Some(cut_off) = cut_off {
+        watcher.note(name, &cut_off);
+    }
+    if chunks > 0 {
+        let note = format!("{chunks} parts of the event log, of 64 KiB each, are damaged and were left out");
+        watcher.note(name, &note);
+    }
+    if records > 0 {
+        watcher.note(name, &format!("{records} records of the event log are damaged and were left out"));
     }
     watcher.looked();
 }
