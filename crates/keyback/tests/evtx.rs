@@ -261,6 +261,9 @@ fn codes(document: &Value) -> Vec<String> {
     all
 }
 
+/// Does something to a log.
+type Damage<'a> = dyn Fn(&mut Vec<u8>) + 'a;
+
 const FIRST: [&str; 3] = ["adsync-event:6329", "adsync-hr:80230626", "writeback-event:33004"];
 const ALL: [&str; 4] = ["aadsts:50126", FIRST[0], FIRST[1], FIRST[2]];
 
@@ -306,7 +309,7 @@ fn what_is_cut_off_or_damaged_is_said_and_the_rest_is_read() -> Result<()> {
     let whole = log(&chunks());
     let second = chunks()[0].records[1];
     // What becomes of the log; what is found then, and what is said.
-    let cases: [(&dyn Fn(&mut Vec<u8>), &[&str], &str); 6] = [
+    let cases: [(&Damage<'_>, &[&str], &str); 6] = [
         (&|log| log.truncate(HEADER + CHUNK + 1000), &FIRST, "the event log is cut off: 1 of its parts"),
         (&|log| log.truncate(HEADER + CHUNK - 1), &[], "the event log is cut off: 0 of its parts"),
         (&|log| log[HEADER + CHUNK] = b'X', &FIRST, "1 parts of the event log, of 64 KiB each, are damaged"),
