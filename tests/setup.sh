@@ -106,6 +106,11 @@ start_keyback() {
   if [ -n "${AN_HOUR:-}" ]; then
     sed -i "s/^\[agent.mail\]/[agent.caps]\nagent_hour = $AN_HOUR\nou_hour = $AN_HOUR\n\n&/" "$WORK/keyback.toml"
   fi
+  # Words that count next to nothing in a password.
+  if [ -n "${BLOCKLIST:-}" ]; then
+    printf '%s\n' "$BLOCKLIST" >"$WORK/blocklist.txt"
+    sed -i 's/^\[agent.mail\]/[agent.passwords]\nblocklist_file = "blocklist.txt"\n\n&/' "$WORK/keyback.toml"
+  fi
   [ -z "${LIMITS:-}" ] || printf '\n%s\n' "$LIMITS" >>"$WORK/keyback.toml"
   "$bin/keyback" serve --config "$WORK/keyback.toml" >"$WORK/keyback.log" 2>&1 &
   RUNNING+=($!)
@@ -115,7 +120,7 @@ start_keyback() {
 # The reset in Debian's Chromium, keyboard alone, and once more without JavaScript.
 browser_test() {
   (cd tests/browser && npm ci --silent --no-audit --no-fund)
-  start_keyback "${KEYBACK_LAB_424:?}"
+  BLOCKLIST=$'marmot\ncontoso' start_keyback "${KEYBACK_LAB_424:?}"
   export KEYBACK_URL=$URL KEYBACK_MAIL_URL=$MAIL_URL KEYBACK_ARTIFACTS=$PWD/artifacts/screenshots
   export KEYBACK_USER=${KEYBACK_USER:-carol} KEYBACK_USER_MAIL=${KEYBACK_USER_MAIL:-carol@ad.example}
   export KEYBACK_NEW_PASSWORD="Browser-$RANDOM-Pass-$RANDOM!"

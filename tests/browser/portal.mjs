@@ -145,23 +145,23 @@ export class Visitor {
   }
 }
 
-async function latest() {
+async function latest(to) {
   const url = new URL("/latest", setting("KEYBACK_MAIL_URL"));
-  url.searchParams.set("to", setting("KEYBACK_USER_MAIL"));
+  url.searchParams.set("to", to);
   const answer = await fetch(url);
   return answer.ok ? answer.text() : "";
 }
 
 /** Does what makes the portal write a mail, and reads the code from that one. */
-export async function codeAfter(action) {
-  const before = await latest();
+export async function codeAfter(action, to = setting("KEYBACK_USER_MAIL")) {
+  const before = await latest(to);
   await action();
   const end = Date.now() + 30_000;
   while (Date.now() < end) {
-    const mail = await latest();
+    const mail = await latest(to);
     const code = /code:\s*((?:\d[ -]?){8})/i.exec(mail)?.[1].replace(/\D/g, "");
     if (mail !== before && code) return code;
     await new Promise((again) => setTimeout(again, 50));
   }
-  return assert.fail(`no mail with a code came to ${setting("KEYBACK_USER_MAIL")}`);
+  return assert.fail(`no mail with a code came to ${to}`);
 }

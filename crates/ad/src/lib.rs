@@ -36,7 +36,7 @@ pub use examine::{
 };
 pub use find::User;
 pub use mend::{Attribute, MendError, Mender, Object, ValueChange};
-pub use policy::{AdInterval, Applies, Policy, Rule};
+pub use policy::{AdInterval, Applies, Policy, Rule, UserRules, names};
 pub use probe::{DcReport, StepReport};
 pub use reply::{named_cause, read_reply};
 pub use settle::Settled;

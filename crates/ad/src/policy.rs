@@ -3,13 +3,13 @@
 //! Reads the policy that applies to one user and evaluates it against the password in memory. What is left when all
 //! readable rules allow the password is history or a password filter.
 
-use crate::directory::{Dc, Inner, Use};
+use crate::directory::{Dc, Directory, Inner, Use};
 use crate::error::{DirectoryError, FindError};
 use crate::find::{User, by_guid};
 use crate::time::FileTime;
 use crate::wire::Entry;
 use crate::write_error::{Refused, WriteError};
-use keyback_core::{Evidence, NewPassword, Timestamp};
+use keyback_core::{Evidence, NewPassword, ObjectGuid, Timestamp};
 use std::time::Duration;
 
 /// A duration as AD stores it: a negative count of 100 ns. 0 is "none", the lowest value "for ever".
@@ -92,10 +92,46 @@ pub(crate) const PSO: [&str; 5] = [
 pub(crate) const DOMAIN: [&str; 5] =
     ["minPwdLength", "pwdProperties", "pwdHistoryLength", "minPwdAge", "lockoutDuration"];
 
+/// What applies to one user's next password.
+#[derive(Debug, Clone)]
+pub struct UserRules {
+    /// The rules, where they can be read.
+    pub applies: Applies,
+    /// Whom they are for.
+    pub user: User,
+    /// Whether the domain controller can be made to look at history and minimum age on a reset (policy hints).
+    pub policy_hints: bool,
+}
+
+impl Directory {
+    /// Reads what applies to the user's next password: three questions, four where the domain controller has to be
+    /// dialled first.
+    pub async fn read_rules(&self, guid: ObjectGuid) -> Result<UserRules, FindError> {
+        let mut round = self.inner.round(Use::Reads);
+        while let Some(dc) = round.next() {
+            match self.inner.rules_on(&dc, guid).await {
+                Err(FindError::Directory(error)) => round.failed(error)?,
+                answered => {
+                    round.served();
+                    return answered;
+                }
+            }
+        }
+        Err(round.none_serves().into())
+    }
+}
+
 impl Inner {
-    /// Reads the policy that applies to `user`: its resultant PSO, which replaces every value, else the domain's.
-    pub(crate) async fn read_policy(&self, dc: &Dc, user: &User) -> Result<Applies, FindError> {
-        let entry = self.entry(dc, &by_guid(user.guid), &["msDS-ResultantPSO"]).await?;
+    async fn rules_on(&self, dc: &Dc, guid: ObjectGuid) -> Result<UserRules, FindError> {
+        let base = by_guid(guid);
+        let (user, applies) = tokio::join!(self.load_on(dc, &base), self.read_policy(dc, guid));
+        let policy_hints = self.connection(dc, Use::Reads).await?.facts.policy_hints.is_some();
+        Ok(UserRules { applies: applies?, user: user?, policy_hints })
+    }
+
+    /// Reads the policy that applies to a user: its resultant PSO, which replaces every value, else the domain's.
+    pub(crate) async fn read_policy(&self, dc: &Dc, guid: ObjectGuid) -> Result<Applies, FindError> {
+        let entry = self.entry(dc, &by_guid(guid), &["msDS-ResultantPSO"]).await?;
         if let Some(pso) = entry.text("msDS-ResultantPSO") {
             let unreadable = || Applies::UnreadablePso(crate::reply::clean(pso.as_bytes()));
             return match self.entry(dc, pso, &PSO).await {
@@ -124,7 +160,7 @@ impl Inner {
         password: &NewPassword,
         mut refused: Refused,
     ) -> WriteError {
-        let policy = match self.read_policy(dc, user).await {
+        let policy = match self.read_policy(dc, user.guid).await {
             Ok(Applies::Policy(policy)) => policy,
             Ok(Applies::UnreadablePso(pso)) => {
                 refused.evidence.push(Evidence::new("msDS-ResultantPSO", pso, user.dn.as_str()));
@@ -244,11 +280,16 @@ fn kinds_of_characters(password: &str) -> usize {
     kinds.iter().filter(|kind| password.chars().any(*kind)).count()
 }
 
+/// What Windows looks for in a password, in lower case: the account's name, and the parts of the displayed one, if they
+/// have more than two characters ([MS-SAMR] 3.1.1.7.2).
+pub fn names<'a>(account: &'a str, display_name: Option<&'a str>) -> impl Iterator<Item = String> + 'a {
+    let parts = display_name.unwrap_or_default().split([' ', ',', '.', '\t', '-', '_', '#']);
+    parts.chain([account]).filter(|part| part.chars().count() > 2).map(str::to_lowercase)
+}
+
 fn contains_name(password: &str, account: &str, display_name: Option<&str>) -> bool {
     let password = password.to_lowercase();
-    let longer_than_two = |part: &str| part.chars().count() > 2;
-    let parts = display_name.unwrap_or_default().split([' ', ',', '.', '\t', '-', '_', '#']);
-    parts.chain([account]).any(|part| longer_than_two(part) && password.contains(&part.to_lowercase()))
+    names(account, display_name).any(|name| password.contains(&name))
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ pub use keyback::KeybackState;
 pub use mend::is_automatic;
 pub(crate) use verdict::refine;
 
+use crate::PasswordFilter;
 use finding::Report;
 use keyback_ad::{Directory, Dn, Examination, Found, Sid};
 use keyback_codes::Cause;
@@ -51,6 +52,8 @@ pub struct Setting {
     pub protected_groups: Vec<Sid>,
     /// Whether codes are mailed to the directory's address of record: then nobody without one can begin.
     pub mails_codes: bool,
+    /// Which passwords are not written.
+    pub passwords: PasswordFilter,
     /// How keyback itself fares. `None`: doctor runs without it.
     pub keyback: Option<KeybackState>,
 }
@@ -94,7 +97,7 @@ pub async fn diagnose(
     judge(&examination, setting, case, clock.now())
 }
 
-/// Judges what was read. Asks nobody.
+/// Judges what was read. Asks nobody; a candidate is looked up in the agent's own lists.
 pub fn judge(examination: &Examination, setting: &Setting, case: &Case<'_>, now: Timestamp) -> Diagnosis {
     let view = View { examination, setting, case, now };
     let mut report = Report::default();
@@ -120,6 +123,12 @@ pub fn judge(examination: &Examination, setting: &Setting, case: &Case<'_>, now:
         seconds: examination.took.as_secs_f64(),
         round_trips: examination.questions,
     }
+}
+
+/// A user like any other.
+#[cfg(test)]
+pub(crate) fn sample_user() -> keyback_ad::User {
+    tests::healthy().subject.user
 }
 
 fn patient(examination: &Examination, case: &Case<'_>) -> Patient {

@@ -387,9 +387,15 @@ impl Journal {
     }
 
     /// The job is over before anything was sent. A copy of its message may come when the reason has passed, so this must
-    /// not be forgotten.
-    pub async fn refused(&self, job_id: JobId, at: Timestamp, outcome: Outcome) -> Result<(), JournalError> {
-        self.append(Record::Ended { job_id, at, outcome }, true).await
+    /// not be forgotten. `tried`: a password was judged that rested on this proof, and the proof pays for it.
+    pub async fn refused(
+        &self,
+        job_id: JobId,
+        at: Timestamp,
+        outcome: Outcome,
+        tried: Option<ChallengeId>,
+    ) -> Result<(), JournalError> {
+        self.append(Record::Ended { job_id, at, outcome, tried }, true).await
     }
 
     /// The write was certainly not done; the job may begin anew. Losing this record costs a look at the directory.
@@ -399,7 +405,7 @@ impl Journal {
 
     /// The job is over. Losing this record to a power cut costs a look at the directory.
     pub async fn ended(&self, job_id: JobId, at: Timestamp, outcome: Outcome) -> Result<(), JournalError> {
-        self.append(Record::Ended { job_id, at, outcome }, false).await
+        self.append(Record::Ended { job_id, at, outcome, tried: None }, false).await
     }
 
     /// What need not be on the disk yet is written at once: the hop to another thread would cost more than the write.

@@ -11,8 +11,10 @@ mod heartbeat;
 mod journal;
 mod keys;
 mod mail;
+pub mod passwords;
 mod proof;
 mod refusal;
+mod rules;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod turn;
@@ -23,6 +25,7 @@ pub use heartbeat::Told;
 pub use journal::{Begin, Journal, JournalError, NotBegun};
 pub use keys::{AgentKeys, Generation, UnsealingKey};
 pub use mail::{MailConfig, MailError, Mailer};
+pub use passwords::PasswordFilter;
 
 use keyback_ad::descriptor::Acl;
 use keyback_ad::{Directory, Dn, FindError, Sid, User};
@@ -56,6 +59,8 @@ pub struct AgentParts {
     pub journal: Journal,
     /// How much it writes at most.
     pub caps: Caps,
+    /// Which passwords it does not write.
+    pub passwords: PasswordFilter,
     /// Its way to people.
     pub mailer: Mailer,
     /// The time.

@@ -113,13 +113,10 @@ impl Agent {
         let right = hash == challenge.code_hash;
         let proof_until = right.then(|| now.plus(PROOF_IS_GOOD));
         journal.tried(id, now, proof_until).await.map_err(|error| no_journal(&error))?;
-        Ok(match proof_until {
-            Some(expires_at) => {
-                let voucher = self.vouch(header, id, expires_at);
-                Outcome::CodeAccepted { challenge: id, expires_at, voucher }
-            }
-            None => refused(Cause::ProofWrongCode),
-        })
+        let Some(expires_at) = proof_until else { return Ok(refused(Cause::ProofWrongCode)) };
+        let rules = self.read_rules(challenge.person.object_guid, header.operation).await;
+        let voucher = self.vouch(header, id, expires_at);
+        Ok(Outcome::CodeAccepted { challenge: id, expires_at, rules, voucher })
     }
 
     /// Whether the challenge proves, now, that this header's user wants this header's operation.

@@ -64,6 +64,7 @@ impl Agent {
             scope: self.bounds().await.ok().map(|bounds| bounds.dns()),
             protected_groups: parts.protected_groups.clone(),
             mails_codes: true,
+            passwords: parts.passwords.clone(),
             keyback: Some(KeybackState { silent_for: Some(Duration::ZERO), writeback: true }),
         };
         let case = Case { name: &name, candidate, observed };

@@ -51,7 +51,7 @@ impl Agent {
             Ok(shared) => shared,
             Err(ended) => {
                 let in_doubt = remembered.is_some() || turn::is_passed_on(header);
-                return Ok(self.unsent(header, in_doubt, ended).await);
+                return Ok(self.unsent(header, in_doubt, ended, None).await);
             }
         };
         #[cfg(feature = "simulation")]
@@ -61,7 +61,7 @@ impl Agent {
             (_, Some(Shared { stood, begun_until: Some(until), .. })) => {
                 match self.take_over(header, challenge, stood, *until).await {
                     Ok(arrived) => Some((arrived, stood.clone(), false)),
-                    Err(ended) => return Ok(self.unsent(header, true, ended).await),
+                    Err(ended) => return Ok(self.unsent(header, true, ended, None).await),
                 }
             }
             (_, Some(_) | None) => None,
@@ -95,19 +95,24 @@ impl Agent {
         let in_doubt = earlier.is_some();
         let (write, ous) = match self.prepare(request, guid, challenge, &wish, shared.as_ref()).await {
             Ok(ready) => ready,
-            Err(ended) => return Ok(self.unsent(header, in_doubt, ended).await),
+            Err(ended) => return Ok(self.unsent(header, in_doubt, ended, None).await),
         };
+        if let Some(new) = wish.new_password()
+            && let Err(ended) = self.0.parts.passwords.check(new, write.user()).await
+        {
+            return Ok(self.unsent(header, in_doubt, ended, Some(challenge)).await);
+        }
         let expected = earlier.as_ref().or(shared.as_ref().map(|shared| &shared.stood));
         if expected.is_some_and(|pin| pin != write.pin()) {
             // Another domain controller, or another password since: sending again could set it twice.
             let ended = Failure::of(if in_doubt { Cause::DcUnreachable } else { Cause::TargetOutrun });
             let ended = Outcome::Refused(ended.seen("settling", "the user has changed", guid.to_string()));
-            return Ok(self.unsent(header, in_doubt, ended).await);
+            return Ok(self.unsent(header, in_doubt, ended, None).await);
         }
         let pin = write.pin().clone();
         let begin = Begin { job_id: header.job_id, at: self.now(), object_guid: guid, challenge, pin, ous };
         if let Err(ended) = self.begin(begin).await {
-            return Ok(self.unsent(header, in_doubt, ended).await);
+            return Ok(self.unsent(header, in_doubt, ended, None).await);
         }
         if let Some(shared) = shared
             && let Err(ended) = self.check_time(header, Some(&shared))
@@ -180,12 +185,20 @@ impl Agent {
     }
 
     /// What ends an attempt before its write. Where an earlier write may still be on its way, that says nothing about the
-    /// job; else a refusal is kept, for copies of the message that come when its reason has passed.
-    async fn unsent(&self, header: &Header, in_doubt: bool, ended: Outcome) -> Outcome {
+    /// job; else a refusal is kept, for copies of the message that come when its reason has passed. `tried`: the proof that
+    /// a password was tried on.
+    async fn unsent(
+        &self,
+        header: &Header,
+        in_doubt: bool,
+        ended: Outcome,
+        tried: Option<ChallengeId>,
+    ) -> Outcome {
         match ended {
             Outcome::Refused(failure) | Outcome::Retry(failure) if in_doubt => Outcome::Unknown(failure),
             Outcome::Refused(_) => {
-                let kept = self.0.parts.journal.refused(header.job_id, self.now(), ended.clone()).await;
+                let kept =
+                    self.0.parts.journal.refused(header.job_id, self.now(), ended.clone(), tried).await;
                 let looked = match kept {
                     Ok(()) => self.stop_after_a_burst().await,
                     Err(error) => Err(error),
@@ -205,7 +218,7 @@ impl Agent {
         if !in_doubt && let Err(error) = self.0.parts.journal.not_done(header.job_id, self.now()).await {
             return no_journal(&error);
         }
-        self.unsent(header, in_doubt, ended).await
+        self.unsent(header, in_doubt, ended, None).await
     }
 
     async fn judge(

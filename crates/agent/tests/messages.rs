@@ -2,7 +2,10 @@
 
 use anyhow::{Context, Result};
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
-use keyback_agent::{Agent, AgentKeys, AgentParts, Caps, Journal, MailConfig, Mailer, UnsealingKey};
+use keyback_agent::passwords::{Blocklist, Breached};
+use keyback_agent::{
+    Agent, AgentKeys, AgentParts, Caps, Journal, MailConfig, Mailer, PasswordFilter, UnsealingKey,
+};
 use keyback_codes::Cause;
 use keyback_core::heartbeat::{ASK_IS_GOOD, AgentState, Ask, Bytes32, Head, Heartbeat};
 use keyback_core::job::Operation;
@@ -11,7 +14,8 @@ use keyback_core::message::{Body, Header, Reply, SUITE, VERSION, digest, seal};
 use keyback_core::outcome::Outcome;
 use keyback_core::turn::{Earlier, Turn, Voucher};
 use keyback_core::{
-    ChallengeId, Clock, CorrelationId, JobId, NewPassword, ObjectGuid, PlainCode, SystemClock, UserName, ids,
+    ChallengeId, Clock, CorrelationId, JobId, NewPassword, ObjectGuid, PasswordRules, PlainCode, SystemClock,
+    UserName, ids,
 };
 use keyback_testkit::lab::{Lab, Samba, TestUser};
 use keyback_testkit::mail::MailSink;
@@ -40,8 +44,20 @@ impl Talk {
         Ok(talk)
     }
 
+    /// An agent that does not write every password.
+    async fn judging(lab: &Lab, passwords: PasswordFilter) -> Result<Self> {
+        let scope = format!("OU=Staff,{}", lab.base_dn());
+        let talk = Self::made(lab, &scope, Caps::default(), passwords).await?;
+        talk.beat(vec![]).await?;
+        Ok(talk)
+    }
+
     /// The server has not asked the agent for its state yet.
     async fn unasked(lab: &Lab, scope: &str, caps: Caps) -> Result<Self> {
+        Self::made(lab, scope, caps, PasswordFilter::default()).await
+    }
+
+    async fn made(lab: &Lab, scope: &str, caps: Caps, passwords: PasswordFilter) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let sink = MailSink::start("127.0.0.1:0".parse()?).await?;
         let (server, signing) = (SigningKey::from_seed(&[1; 32])?, SigningKey::from_seed(&[2; 32])?);
@@ -66,6 +82,7 @@ impl Talk {
             scope: vec![staff],
             protected_groups: vec![],
             journal: Journal::open(&folder.path().join("journal"), SystemClock.now())?,
+            passwords,
             mailer: Mailer::new(MailConfig {
                 gateway: format!("smtp://{}", sink.address()),
                 credentials: None,
@@ -122,8 +139,12 @@ impl Talk {
     }
 
     async fn send(&self, job_id: JobId, message: &[u8]) -> Result<Outcome> {
+        Ok(self.reply(job_id, message).await?.outcome)
+    }
+
+    async fn reply(&self, job_id: JobId, message: &[u8]) -> Result<Reply> {
         let reply = self.agent.handle(message).await.context("no reply")?;
-        Ok(Reply::parse(&reply, &self.agent_key, job_id, &digest(message))?.0.outcome)
+        Ok(Reply::parse(&reply, &self.agent_key, job_id, &digest(message))?.0)
     }
 
     async fn ask(&self, body: &Body, whom: Option<ObjectGuid>) -> Result<Outcome> {
@@ -133,14 +154,27 @@ impl Talk {
 
     /// A challenge whose code was asked for, and typed.
     async fn prove(&self, user: &TestUser) -> Result<ChallengeId> {
-        let asked = self.ask(&Body::AskCode { user: UserName::parse(&user.sam)? }, None).await?;
+        Ok(self.accepted(user, Operation::Reset).await?.0)
+    }
+
+    /// The same for this operation, with the rules for the next password.
+    async fn accepted(
+        &self,
+        user: &TestUser,
+        operation: Operation,
+    ) -> Result<(ChallengeId, Option<PasswordRules>)> {
+        let ask = async |body: Body| {
+            let header = Header { operation, ..self.header(&body, None) };
+            self.send(header.job_id, &self.message(&header, &body)?).await
+        };
+        let asked = ask(Body::AskCode { user: UserName::parse(&user.sam)? }).await?;
         let Outcome::CodeSent { challenge, person, .. } = asked else { anyhow::bail!("{asked:?}") };
         assert_eq!(person.object_guid, user.guid);
         let mail = self.sink.take(&user.mail, |mail| mail.code().is_some()).context("no mail")?;
         let code = PlainCode::parse(&mail.code().context("no code")?).context("no code")?;
-        let checked = self.ask(&Body::CheckCode { challenge, code }, None).await?;
-        assert!(matches!(checked, Outcome::CodeAccepted { .. }), "{checked:?}");
-        Ok(challenge)
+        let checked = ask(Body::CheckCode { challenge, code }).await?;
+        let Outcome::CodeAccepted { rules, .. } = checked else { anyhow::bail!("{checked:?}") };
+        Ok((challenge, rules))
     }
 }
 
@@ -542,5 +576,111 @@ async fn what_a_peer_vouches_for_counts_for_that_user_that_operation_and_that_st
         assert!(matches!(again, Outcome::Unknown(_)), "a proof is worth one change: {again:?}");
         assert_eq!(lab.key_version(&user)?, before + 1);
     }
+    Ok(())
+}
+
+/// SHA-1 of `Breached-Pass-77!`, found there three times.
+const BREACHED: &str = "634F59C8388F8168D03AEDBA01721DD66A4F82E5";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unwanted_password_is_refused_before_the_write_by_its_cause_and_the_proof_pays_for_it()
+-> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let folder = tempfile::tempdir()?;
+    let hashes = folder.path().join("hashes.txt");
+    std::fs::write(&hashes, format!("{BREACHED}:3\n"))?;
+    let words = ["Contoso".to_owned()];
+    let filter = PasswordFilter::new(Blocklist::of(["marmot"]), &words, Some(Breached::open(&hashes, 3)?))?;
+    let talk = Talk::judging(&lab, filter).await?;
+    let user = lab.add_user("listed")?;
+    let before = lab.key_version(&user)?;
+    let (challenge, rules) = talk.accepted(&user, Operation::Reset).await?;
+    let rules = rules.context("no rules")?;
+    assert!(rules.blocklist && rules.breached && rules.names.contains(&user.sam), "{rules:?}");
+    let name = format!("Xy7!{}-Kite", user.sam.to_uppercase());
+    for (typed, cause, code) in [
+        ("M4rmot!1", Cause::PolicyBanned, 120_018),
+        ("C0nt0$o-and-four-Kites", Cause::PolicyBanned, 120_002),
+        (name.as_str(), Cause::PolicyContainsName, 120_003),
+        ("Breached-Pass-77!", Cause::PolicyBreached, 120_002),
+    ] {
+        let body = Body::Reset { challenge, new: new(typed)? };
+        let header = talk.header(&body, Some(user.guid));
+        let message = talk.message(&header, &body)?;
+        let reply = talk.reply(header.job_id, &message).await?;
+        let failure = reply.outcome.failure().context("no refusal")?;
+        assert_eq!((failure.cause, failure.code.number()), (cause, code), "{typed}");
+        assert!(failure.reply.is_none(), "the directory was asked: {failure:?}");
+        let diagnosis = reply.diagnosis.context("no diagnosis")?;
+        assert_eq!(diagnosis.verdicts.first().map(|verdict| verdict.cause), Some(cause), "{diagnosis:?}");
+        let written =
+            format!("{}{}", serde_json::to_string(&reply.outcome)?, serde_json::to_string(&diagnosis)?);
+        assert!(!written.contains(typed) && !written.to_lowercase().contains("marmot"), "{written}");
+        assert_eq!(talk.send(header.job_id, &message).await?, reply.outcome, "a copy is answered alike");
+    }
+    assert_eq!(lab.key_version(&user)?, before);
+    // Four tries were spent; the fifth is the last.
+    let good = Body::Reset { challenge, new: new("Kite-over-7-Lakes!")? };
+    let done = talk.ask(&good, Some(user.guid)).await?;
+    assert!(matches!(done, Outcome::Done(_)), "{done:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_unwanted_passwords_use_up_a_proof() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let talk = Talk::judging(&lab, PasswordFilter::new(Blocklist::of(["marmot"]), &[], None)?).await?;
+    let user = lab.add_user("spent")?;
+    let challenge = talk.prove(&user).await?;
+    for _ in 0..5 {
+        let body = Body::Reset { challenge, new: new("Marmot-7")? };
+        assert_eq!(cause(&talk.ask(&body, Some(user.guid)).await?), Some(Cause::PolicyBanned));
+    }
+    let good = Body::Reset { challenge, new: new("Kite-over-7-Lakes!")? };
+    assert_eq!(cause(&talk.ask(&good, Some(user.guid)).await?), Some(Cause::ProofExpired));
+    Ok(())
+}
+
+/// Fault: the list of breached passwords goes away while the agent runs => nothing is written, tried again
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_cannot_be_looked_up_is_not_written() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let folder = tempfile::tempdir()?;
+    for range in 0..64 {
+        std::fs::write(folder.path().join(format!("{:05X}.txt", range * 0x4000)), "")?;
+    }
+    let filter = PasswordFilter::new(Blocklist::default(), &[], Some(Breached::open(folder.path(), 1)?))?;
+    let talk = Talk::judging(&lab, filter).await?;
+    let user = lab.add_user("lost")?;
+    let before = lab.key_version(&user)?;
+    let body = Body::Reset { challenge: talk.prove(&user).await?, new: new("Kite-over-7-Lakes!")? };
+    let answer = talk.ask(&body, Some(user.guid)).await?;
+    assert!(matches!(answer, Outcome::Retry(_)), "{answer:?}");
+    assert_eq!(cause(&answer), Some(Cause::AgentListsUnreadable));
+    assert_eq!(lab.key_version(&user)?, before);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_right_code_is_answered_with_the_rules_for_that_very_user() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let talk = Talk::new(&lab).await?;
+    let plain = talk.accepted(&lab.add_user("ruled")?, Operation::Reset).await?.1.context("no rules")?;
+    assert_eq!((plain.blocklist, plain.breached, plain.too_young_until), (false, false, None));
+    let user = lab.add_user("ruledpso")?;
+    let broken = lab.break_("policy.min_age", Some(&user))?;
+    for operation in [Operation::Change, Operation::Reset] {
+        let rules = talk.accepted(&user, operation).await?.1.context("no rules")?;
+        let until = rules.too_young_until.context("old enough")?;
+        let hours = until.since(SystemClock.now()).as_secs() / 3600;
+        assert!((22..=24).contains(&hours), "{operation:?} {rules:?}");
+        assert_eq!(rules.min_age_seconds, Some(86_400));
+    }
+    drop(broken);
+    let user = lab.add_user("ruledlong")?;
+    let _broken = lab.break_("policy.length", Some(&user))?;
+    let rules = talk.accepted(&user, Operation::Reset).await?.1.context("no rules")?;
+    assert_eq!(rules.min_length, Some(20), "{rules:?}");
+    assert_eq!(talk.accepted(&user, Operation::Unlock).await?.1, None, "an unlock wants no password");
     Ok(())
 }

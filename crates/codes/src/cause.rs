@@ -220,6 +220,13 @@ causes! {
     MailUnreachable = "mail.unreachable", Internal,
         "The mail gateway did not take the message.", "Check `[mail]` in the agent's configuration and the gateway's log.",
         "keyback check";
+    PolicyBreached = "policy.breached", Banned,
+        "The password stands in the list of passwords that are known from breaches elsewhere.",
+        "Choose a password that is used nowhere else.";
+    AgentListsUnreadable = "agent.lists_unreadable", Internal,
+        "The agent is told to look passwords up in a list of breached ones, and cannot read it.",
+        "Put the list back where `breached_hashes` in `[agent.passwords]` points, whole and readable for the agent.",
+        "keyback check";
     AgentCapUser = "agent.cap_user", Ended,
         "This person's password was set as often in 24 hours as the agent allows for one person.",
         "Wait until the time in the evidence, or set this password by hand; `user_day` in `[agent.caps]` is the number.";
@@ -278,6 +285,18 @@ impl Cause {
 impl Cause {
     /// What the person reads, where the public code's words would lead them astray. It names no account and no server.
     pub const fn for_person(self) -> (&'static str, &'static str) {
+        if matches!(self, Self::InputPassword) {
+            return (
+                "This password cannot be used.",
+                "Choose a different one: 1 to 256 characters that can be typed.",
+            );
+        }
+        if matches!(self, Self::PolicyBreached) {
+            return (
+                "This password is known to attackers.",
+                "It stands in lists of passwords that were stolen elsewhere, from whomever. Choose one that you use nowhere else.",
+            );
+        }
         if matches!(self, Self::AgentCapUser) {
             return (
                 "This account was reset, changed or unlocked as often as one day allows.",

@@ -89,8 +89,8 @@ impl PublicCode {
                 "Check Caps Lock and the keyboard layout, then try again. If you have forgotten it, use “Forgot password”.",
             ),
             Self::Banned | Self::FuzzyBanned => (
-                "This password cannot be used.",
-                "Choose a different, longer one, for example four unrelated words.",
+                "This password is too easy to guess.",
+                "Too little of it is left without common words and words of your organisation. Choose a longer one, for example four unrelated words.",
             ),
             Self::ContainsName => (
                 "The password contains your name.",

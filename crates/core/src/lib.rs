@@ -14,6 +14,7 @@ pub mod keys;
 pub mod message;
 pub mod outcome;
 pub mod relay;
+pub mod rules;
 pub mod secrets;
 #[cfg(feature = "simulation")]
 pub mod simulation;
@@ -24,4 +25,5 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use ids::{ChallengeId, CorrelationId, JobId, JournalId, KeyId, ObjectGuid, SourceAnchor, UserName};
 pub use keys::VerifyingKey;
 pub use outcome::{Done, Evidence, Failure, Person, ServerReply};
+pub use rules::PasswordRules;
 pub use secrets::{CurrentPassword, NewPassword, PlainCode, PlainTicket, TicketHash};

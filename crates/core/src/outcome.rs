@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::ids::{ChallengeId, ObjectGuid, SourceAnchor};
+use crate::rules::PasswordRules;
 use keyback_codes::{Cause, PublicCode};
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +129,9 @@ pub enum Outcome {
         /// What the agent says of it to other agents: a signed [`Voucher`](crate::turn::Voucher).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         voucher: Option<String>,
+        /// What the new password has to be like. `None`: none is wanted, or nothing could be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rules: Option<PasswordRules>,
     },
     /// Not done, for good.
     Refused(Failure),

@@ -5,7 +5,8 @@ use crate::config::{Agent, Config};
 use crate::output::{self, BLIND, FOUND, Trouble, USAGE};
 use crate::{key, keyfiles};
 use keyback_ad::DcReport;
-use keyback_agent::{MailConfig, Mailer};
+use keyback_agent::passwords::Listed;
+use keyback_agent::{MailConfig, Mailer, PasswordFilter};
 use keyback_codes::Cause;
 use keyback_core::{Clock, SystemClock};
 use keyback_server::agents;
@@ -98,10 +99,33 @@ fn summary(report: &DcReport) -> String {
     words.join(", ")
 }
 
+fn describe_lists(filter: &PasswordFilter) -> String {
+    let Some(sizes) = filter.sizes() else {
+        return "no lists: only the directory judges passwords".to_owned();
+    };
+    let breached = match sizes.breached {
+        None => "none".to_owned(),
+        // The published lines have 45 bytes on average: 40 digits, colon, count, CR and LF.
+        Some(Listed { path, bytes: Some(bytes), at_least }) => format!(
+            "{}, {bytes} bytes, about {} hashes, refused from {at_least} on",
+            path.display(),
+            bytes / 45
+        ),
+        Some(Listed { path, bytes: None, at_least }) => {
+            format!("{}, a folder of ranges, refused from {at_least} on", path.display())
+        }
+    };
+    format!(
+        "terms on the blocklist: {}; words of the organisation: {}; breached passwords: {breached}",
+        sizes.terms, sizes.words
+    )
+}
+
 async fn check_agent(agent: &Agent, organisation: &str, findings: &mut Vec<Finding>) {
     let (finding, _) =
         Finding::of("agent keys", keyfiles::agent_keys(agent), |_| "readable by their owner only".to_owned());
     findings.push(finding);
+    findings.push(Finding::of("passwords", agent.passwords(), describe_lists).0);
     let (finding, directory) =
         Finding::of("directory settings", agent.directory(), |_| format!("{} listed", agent.dc.len()));
     findings.push(finding);

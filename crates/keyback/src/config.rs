@@ -5,11 +5,13 @@
 use crate::limits::ServerLimits;
 use crate::output::{Trouble, USAGE};
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
+use keyback_agent::PasswordFilter;
+use keyback_agent::passwords::{Blocklist, Breached, ListError};
 use keyback_codes::{Cause, Explain};
 use keyback_core::ObjectGuid;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -120,6 +122,49 @@ pub struct Agent {
     /// How much it writes at most.
     #[serde(default)]
     pub caps: Caps,
+    /// Which passwords it does not write. Without it, only the directory judges.
+    pub passwords: Option<Passwords>,
+}
+
+/// Which passwords the agent does not write. The section alone keeps people's own names out.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Passwords {
+    /// Terms that count next to nothing, one a line.
+    pub blocklist_file: Option<PathBuf>,
+    /// Words that may not stand in a password at all.
+    #[serde(default)]
+    pub organisation_words: Vec<String>,
+    /// SHA-1 hashes of breached passwords: a sorted file, or a folder of range files.
+    pub breached_hashes: Option<PathBuf>,
+    /// What was seen more seldom is let pass.
+    #[serde(default = "once")]
+    pub breached_count: NonZeroU64,
+}
+
+const fn once() -> NonZeroU64 {
+    NonZeroU64::MIN
+}
+
+impl Passwords {
+    /// Reads the lists, or says what is wrong with them.
+    pub fn filter(&self) -> Result<PasswordFilter, Trouble> {
+        let wrong = |error: ListError| Trouble {
+            exit: USAGE,
+            text: crate::output::chain(&error),
+            cause: error.cause(),
+            fix: error.remedy().to_owned(),
+        };
+        let blocklist = match &self.blocklist_file {
+            Some(path) => Blocklist::load(path).map_err(wrong)?,
+            None => Blocklist::default(),
+        };
+        let breached = match &self.breached_hashes {
+            Some(path) => Some(Breached::open(path, self.breached_count.get()).map_err(wrong)?),
+            None => None,
+        };
+        PasswordFilter::new(blocklist, &self.organisation_words, breached).map_err(wrong)
+    }
 }
 
 /// How much the agent writes at most; what is left out keeps its default.
@@ -332,6 +377,10 @@ impl Config {
             ]);
             paths.extend(agent.mail.password_file.as_mut());
             paths.extend(&mut agent.peer_key_files);
+            if let Some(passwords) = &mut agent.passwords {
+                paths.extend(passwords.blocklist_file.as_mut());
+                paths.extend(passwords.breached_hashes.as_mut());
+            }
         }
         paths.extend(self.relay.socket.as_mut());
         paths.into_iter().for_each(change);
@@ -470,6 +519,11 @@ impl Agent {
         Directory::new(config).map_err(wrong)
     }
 
+    /// The passwords that this section does not want.
+    pub fn passwords(&self) -> Result<PasswordFilter, Trouble> {
+        self.passwords.as_ref().map_or_else(|| Ok(PasswordFilter::default()), Passwords::filter)
+    }
+
     /// The longest that one write may take.
     pub fn write_limit() -> Duration {
         Limits::default().write
@@ -550,6 +604,43 @@ mod tests {
             let zero = load(&format!("{EXAMPLE}\n[server.limits]\n{name} = 0\n"));
             assert!(matches!(zero, Err(ConfigError::Value { key, .. }) if key.ends_with(name)), "{name}");
         }
+    }
+
+    #[test]
+    fn the_example_shows_every_key_about_passwords_and_the_lists_lie_beside_the_configuration() {
+        let shown: String = EXAMPLE
+            .lines()
+            .skip_while(|line| !line.starts_with("# [agent.passwords]"))
+            .take_while(|line| line.starts_with("# "))
+            .map(|line| format!("{}\n", &line[2..]))
+            .collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keyback.toml");
+        std::fs::write(&path, format!("{EXAMPLE}\n{shown}")).expect("written");
+        let config = Config::load(&path).expect("loads");
+        let agent = config.agent().expect("a section");
+        let passwords = agent.passwords.as_ref().expect("a section");
+        assert_eq!(passwords.blocklist_file, Some(folder.path().join("blocklist.txt")));
+        assert_eq!(passwords.breached_hashes, Some(folder.path().join("pwned-passwords-sha1")));
+        for key in format!("{passwords:?}").split([' ', ',']).filter_map(|part| part.strip_suffix(':')) {
+            assert!(shown.contains(&format!("{key} = ")), "{key}");
+        }
+        let missing = agent.passwords().expect_err("no such file");
+        assert!(missing.text.contains("blocklist.txt cannot be read"), "{}", missing.text);
+        std::fs::write(folder.path().join("blocklist.txt"), "contoso\nabc\n").expect("written");
+        let short = agent.passwords().expect_err("a short term");
+        assert!(short.text.starts_with("line 2 of ") && short.fix.contains("Shorten"), "{}", short.text);
+        assert_eq!((short.exit, short.cause), (USAGE, Cause::ConfigInvalid));
+        assert!(
+            load(EXAMPLE)
+                .expect("loads")
+                .agent()
+                .expect("a section")
+                .passwords()
+                .expect("none")
+                .sizes()
+                .is_none()
+        );
     }
 
     #[test]

@@ -183,7 +183,8 @@ async fn from_config(agent: &Agent) -> Result<(Directory, Setting), Trouble> {
     })?;
     // Where the directory cannot be asked, the diagnosis says why; the scope then decides nothing.
     let scope = directory.resolve_scope(&agent.scope).await.ok();
-    Ok((directory, Setting { scope, protected_groups, mails_codes: true, keyback: None }))
+    let passwords = agent.passwords()?;
+    Ok((directory, Setting { scope, protected_groups, mails_codes: true, passwords, keyback: None }))
 }
 
 impl Place {

@@ -67,6 +67,7 @@ fn build_agent(section: &AgentSection, organisation: &str) -> Result<Agent, Trou
         protected_groups: protected_groups.collect::<Result<_, ConfigError>>()?,
         journal: Journal::open(&section.journal, clock.now()).map_err(|error| Trouble::of(BLIND, &error))?,
         caps: section.caps.numbers(),
+        passwords: section.passwords()?,
         mailer: mailer.map_err(|error| Trouble::of(USAGE, &error))?,
         clock,
         write_limit: AgentSection::write_limit(),

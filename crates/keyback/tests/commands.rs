@@ -44,6 +44,50 @@ fn a_good_set_up_is_healthy_on_both_versions() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn lists_of_passwords_are_told_with_their_sizes_or_with_what_is_wrong_and_doctor_judges_by_them() -> Result<()>
+{
+    let lab = Lab::shared(Samba::V4_24)?;
+    let keyback = Keyback::init(&lab)?;
+    let place = |name: &str| keyback.folder.join(name);
+    let section =
+        "[agent.passwords]\nblocklist_file = \"terms\"\nbreached_hashes = \"hashes\"\n\n[agent.mail]";
+    keyback.edit(|text| text.replace("[agent.mail]", section))?;
+    let found = || -> Result<String> {
+        let (_, document) = keyback.json(&["check"])?;
+        let findings = document["findings"].as_array().context("findings")?.iter();
+        let mut passwords = findings.filter(|finding| finding["check"] == "passwords");
+        Ok(passwords.next().context("no finding")?["detail"].as_str().unwrap_or_default().to_owned())
+    };
+    let lines = ["A", "B"].map(|digit| format!("{}:7\r\n", digit.repeat(40)));
+    let unsorted = lines.iter().rev().cloned().collect::<String>();
+    for (terms, hashes, told) in [
+        (None, lines.concat(), "terms cannot be read"),
+        (Some(&b"marmot\nmar\n"[..]), lines.concat(), "line 2 of"),
+        (Some(b"marmot\n\xff\n"), lines.concat(), "line 2 of"),
+        (Some(b"marmot\n"), unsorted, "is not sorted by hash"),
+        (Some(b"marmot\n"), "marmot:7\n".to_owned(), "does not consist of lines HASH:COUNT"),
+    ] {
+        if let Some(terms) = terms {
+            std::fs::write(place("terms"), terms)?;
+        }
+        std::fs::write(place("hashes"), hashes)?;
+        assert!(found()?.contains(told), "{told}: {}", found()?);
+        assert_eq!(causes(&keyback)?, (2, vec!["config.invalid".to_owned()]), "{told}");
+    }
+    std::fs::write(place("hashes"), lines.concat())?;
+    let sizes = found()?;
+    assert!(sizes.contains("terms on the blocklist: 1;") && sizes.contains("88 bytes"), "{sizes}");
+    let candidate = place("candidate");
+    std::fs::write(&candidate, "M4rm0t!7")?;
+    std::fs::set_permissions(&candidate, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let candidate = candidate.display().to_string();
+    let (exit, diagnosis) = keyback.json(&["doctor", "ada", "--candidate-file", &candidate])?;
+    assert_eq!((exit, &diagnosis["verdicts"][0]["cause"]), (1, &"policy.banned".into()), "{diagnosis}");
+    assert!(!diagnosis.to_string().to_lowercase().contains("rm0t"), "{diagnosis}");
+    Ok(())
+}
+
 /// Fault: a certificate is missing, expired, untrusted or wrongly named => each its own cause
 #[test]
 fn each_fault_of_a_certificate_has_its_own_cause() -> Result<()> {

@@ -637,8 +637,8 @@ impl Jobs {
                     effects.code_sent = Some((&challenge_text, person));
                     effects.mailed_by = header.as_ref().map(|header| header.recipient);
                 }
-                Outcome::CodeAccepted { expires_at, voucher, .. } => {
-                    effects.code_accepted = Some(*expires_at);
+                Outcome::CodeAccepted { expires_at, rules, voucher, .. } => {
+                    effects.code_accepted = Some((*expires_at, rules.as_ref()));
                     effects.voucher = voucher.as_deref();
                 }
                 Outcome::Refused(failure) | Outcome::Retry(failure) | Outcome::Unknown(failure) => {

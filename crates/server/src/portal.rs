@@ -12,6 +12,7 @@ mod home;
 mod job;
 mod page;
 pub(crate) mod problem;
+mod rules;
 mod words;
 
 pub use assets::bytes as asset_bytes;

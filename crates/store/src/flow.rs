@@ -1,11 +1,12 @@
 //! Flows: what the ticket in a person's cookie stands for.
 
 use crate::budget::{Door, TurnedAway, enter};
-use crate::job::{NewJob, insert_job};
+use crate::job::{NewJob, from_json, insert_job};
 use crate::{Store, StoreError};
 use keyback_core::job::Operation;
 use keyback_core::{
-    ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, SourceAnchor, TicketHash, Timestamp, UserName,
+    ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, PasswordRules, SourceAnchor, TicketHash, Timestamp,
+    UserName,
 };
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -59,6 +60,8 @@ pub struct Flow {
     pub mail_hint: Option<String>,
     /// The code was right; the proof holds until then.
     pub proof_until: Option<Timestamp>,
+    /// What the new password has to be like; for whoever has proved who they are.
+    pub rules: Option<PasswordRules>,
     /// The job that does it.
     pub job_id: Option<JobId>,
 }
@@ -88,6 +91,10 @@ fn read(row: &AnyRow) -> Result<Flow, StoreError> {
         source_anchor: row.try_get::<Option<String>, _>("source_anchor")?.map(SourceAnchor::from_text),
         mail_hint: row.try_get("mail_hint")?,
         proof_until: row.try_get::<Option<i64>, _>("proof_until")?.map(Timestamp::from_micros),
+        rules: row
+            .try_get::<Option<String>, _>("rules")?
+            .map(|rules| from_json("rules", &rules))
+            .transpose()?,
         job_id: maybe("job_id", row.try_get("job_id")?)?,
     })
 }

@@ -8,7 +8,9 @@ use keyback_core::audit::{Activity, AuditEvent, Head};
 use keyback_core::diagnosis::Diagnosis;
 use keyback_core::job::{JobState, Kind, Operation};
 use keyback_core::statement::Said;
-use keyback_core::{CorrelationId, Done, Failure, JobId, KeyId, ObjectGuid, Person, TicketHash, Timestamp};
+use keyback_core::{
+    CorrelationId, Done, Failure, JobId, KeyId, ObjectGuid, PasswordRules, Person, TicketHash, Timestamp,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::{Any, AnyArguments, AnyRow};
@@ -137,19 +139,19 @@ pub struct Effects<'a> {
     pub code_sent: Option<(&'a str, &'a Person)>,
     /// The agent that mailed it, by the key that its messages are sealed to.
     pub mailed_by: Option<KeyId>,
-    /// The code was right until then.
-    pub code_accepted: Option<Timestamp>,
+    /// The code was right, until then, and so the new password has to be like this.
+    pub code_accepted: Option<(Timestamp, Option<&'a PasswordRules>)>,
     /// What the agent says of that to other agents.
     pub voucher: Option<&'a str>,
     /// The mark of the network from which the right code came.
     pub home: Option<BudgetKey>,
 }
 
-fn json<T: Serialize>(what: &'static str, value: &T) -> Result<String, StoreError> {
+pub(crate) fn json<T: Serialize>(what: &'static str, value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Unreadable { what, value: error.to_string() })
 }
 
-fn from_json<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, StoreError> {
+pub(crate) fn from_json<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Unreadable { what, value: text.to_owned() })
 }
 
@@ -453,13 +455,14 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         }
-        if let Some(until) = effects.code_accepted {
+        if let Some((until, rules)) = effects.code_accepted {
             // Whoever typed the code holds the new ticket; the one that brought the form here is worth nothing now.
             sqlx::query(
-                "UPDATE flow SET proof_until = $1, ticket_hash = COALESCE(next_ticket_hash, ticket_hash), \
-                 next_ticket_hash = NULL, voucher = $2 WHERE id = $3",
+                "UPDATE flow SET proof_until = $1, rules = $2, ticket_hash = COALESCE(next_ticket_hash, ticket_hash), \
+                 next_ticket_hash = NULL, voucher = $3 WHERE id = $4",
             )
             .bind(until.as_micros())
+            .bind(rules.map(|rules| json("rules", rules)).transpose()?)
             .bind(effects.voucher)
             .bind(job.correlation_id.to_string())
             .execute(&mut *tx)

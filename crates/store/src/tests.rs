@@ -9,7 +9,8 @@ use keyback_core::audit::{Activity, AuditEvent, AuditResult, Phase};
 use keyback_core::job::{JobEvent, JobState, Kind, Operation};
 use keyback_core::outcome::Outcome;
 use keyback_core::{
-    CorrelationId, Failure, JobId, ObjectGuid, Person, PlainTicket, SourceAnchor, Timestamp, UserName,
+    CorrelationId, Failure, JobId, ObjectGuid, PasswordRules, Person, PlainTicket, SourceAnchor, Timestamp,
+    UserName,
 };
 use std::time::Duration;
 
@@ -177,13 +178,18 @@ async fn a_mailed_code_and_a_right_one_are_kept_in_the_flow_and_the_person_is_kn
     let next = JobState::Succeeded { at: NOW };
     let challenge = lab.flow.to_string();
     let person = person();
-    let effects =
-        Effects { code_sent: Some((&challenge, &person)), code_accepted: Some(NOW), ..Effects::default() };
+    let rules =
+        PasswordRules { min_length: Some(12), names: vec!["ada".to_owned()], ..PasswordRules::default() };
+    let effects = Effects {
+        code_sent: Some((&challenge, &person)),
+        code_accepted: Some((NOW, Some(&rules))),
+        ..Effects::default()
+    };
     assert!(lab.store.save(&job, &next, effects).await?);
     let flow = lab.store.find_flow(lab.ticket.hash_for(b""), NOW).await?.ok_or("no flow")?;
     assert_eq!(flow.object_guid, Some(guid()));
     assert_eq!(flow.mail_hint.as_deref(), Some("a•••@ad.example"));
-    assert_eq!(flow.proof_until, Some(NOW));
+    assert_eq!((flow.proof_until, flow.rules), (Some(NOW), Some(rules)));
     Ok(())
 }
 
@@ -306,7 +312,7 @@ async fn the_right_code_leaves_only_the_ticket_that_was_handed_out_for_it() -> T
         );
     }
     let read = load(&lab.store, new.job.id).await?;
-    let effects = Effects { code_accepted: Some(NOW), home: Some(HOME), ..Effects::default() };
+    let effects = Effects { code_accepted: Some((NOW, None)), home: Some(HOME), ..Effects::default() };
     assert!(lab.store.save(&read, &JobState::Succeeded { at: NOW }, effects).await?);
     assert_eq!(
         lab.store.find_flow(lab.ticket.hash_for(b""), NOW).await?,

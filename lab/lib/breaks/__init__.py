@@ -10,7 +10,7 @@ OWN = "keyback's own state, not the directory's: "
 # cause -> why no breakage makes it
 NOT_MADE = {
     "policy.hints_unsupported": "4.17 never offers policy hints and 4.24 always does: start the other one",
-    "policy.banned": OWN + "give it a blocklist",
+    "policy.banned": OWN + "give it a blocklist", "policy.breached": OWN + "give it a list of hashes",
     "target.wrong_password": "what a person types, not a state: type another current password",
     "target.outrun": "a race: set the password while a job runs",
     "dc.name_resolution": "the name is resolved on the client's side: give keyback a name that does not exist",
@@ -25,7 +25,7 @@ NOT_MADE = {
         "outcome.unknown": "break dc.unreachable:frozen during a job", "mail.unreachable": "stop the mail gateway",
         "agent.cap_user": "reset one person four times", "agent.cap_agent": "reset 31 people in an hour",
         "agent.cap_ou": "set ou_hour and reset more people", "agent.stopped": "go on after agent.cap_agent",
-        "agent.quarantined": "put back an old journal", "server.busy": "lower open_jobs and ask more often", "agent.unasked": "hold the server up for a minute",
+        "agent.quarantined": "put back an old journal", "agent.lists_unreadable": "take the list of hashes away", "server.busy": "lower open_jobs and ask more often", "agent.unasked": "hold the server up for a minute",
         "key.enrolment_refused": "type an old code", "message.refused": "pin another key", "store.unavailable": "fill its disk", "journal.unavailable": "fill its disk",
         "config.invalid": "write a wrong line"}.items()},
     **{cause: "what a person types or does, not a state: " + how for cause, how in {

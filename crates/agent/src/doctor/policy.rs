@@ -5,6 +5,7 @@ use super::remedy::{self, by_server, powershell, sh};
 use super::verdict::is_about_a_rule;
 use super::view::{Seen, View, ps_quoted};
 use super::words::moment;
+use crate::passwords::Unwanted;
 use keyback_ad::descriptor::Server;
 use keyback_ad::{Applies, Ground, Policy, Rule, Subject};
 use keyback_codes::Cause;
@@ -31,6 +32,7 @@ pub(super) fn probe(view: &View<'_>, ground: &Ground, subject: &Subject, report:
     };
     rules(view, ground, policy, report);
     report.exclude(&[Cause::PolicyPsoUnreadable]);
+    unwanted(view, subject, report);
     let aged = min_age(view, ground, subject, policy, report);
     let broken = candidate(view, ground, subject, policy, report);
     if !aged && !broken {
@@ -220,6 +222,40 @@ fn candidate(
         report.accuse(Finding::new(cause, state, summary, &[id, "policy.rules"]));
     }
     certain
+}
+
+/// What the agent's own lists say of the candidate. Neither it nor what was found in it is shown.
+fn unwanted(view: &View<'_>, subject: &Subject, report: &mut Report) {
+    let filter = &view.setting.passwords;
+    let (Some(sizes), Some(password)) = (filter.sizes(), view.case.candidate) else { return };
+    let id = "policy.lists";
+    let seen = match filter.judge(password, &subject.user) {
+        Ok(None) => {
+            report.exclude(&[Cause::PolicyBanned, Cause::PolicyBreached]);
+            Seen::ok(id, "The agent's own lists have nothing against the candidate.")
+        }
+        Ok(Some(unwanted)) => {
+            let failure = filter.failure(unwanted);
+            let summary = match unwanted {
+                Unwanted::Name => {
+                    "A name of the person stands in the candidate password, and the agent refuses that."
+                }
+                Unwanted::Organisation => "A word of the organisation stands in the candidate password.",
+                Unwanted::Blocklist(_) => {
+                    "Too little of the candidate password is left beside words of the blocklist."
+                }
+                Unwanted::Breached => "The candidate password stands in the list of breached ones.",
+            };
+            report.accuse(Finding::confirmed(unwanted.cause(), summary, &[id]));
+            Seen::found(id, "The agent's own lists refuse the candidate.").facts(failure.evidence)
+        }
+        Err(error) => {
+            let needs = format!("{error}. {}", error.remedy());
+            Seen::unknown(id, "The list of breached passwords cannot be read.", needs)
+        }
+    };
+    let seen = seen.fact("terms of the blocklist", sizes.terms.to_string(), "agent.passwords");
+    report.observe(seen.into());
 }
 
 /// A refusal about a rule that none of the readable rules explains.

@@ -106,6 +106,7 @@ const fn replaces(cause: Cause) -> &'static [Cause] {
         | Cause::PolicyFilterOrUnknown
         | Cause::PolicyHintsUnsupported
         | Cause::PolicyBanned
+        | Cause::PolicyBreached
         | Cause::TargetDisabled
         | Cause::TargetLocked
         | Cause::TargetExpired
@@ -123,6 +124,7 @@ const fn replaces(cause: Cause) -> &'static [Cause] {
         | Cause::AgentOffline
         | Cause::AgentHeartbeatStale
         | Cause::AgentCapUser
+        | Cause::AgentListsUnreadable
         | Cause::AgentCapAgent
         | Cause::AgentCapOu
         | Cause::AgentStopped
@@ -196,7 +198,7 @@ const fn place(cause: Cause) -> u8 {
         Cause::PolicyComplexity => 43,
         Cause::PolicyContainsName => 44,
         Cause::PolicyHistory => 45,
-        Cause::PolicyBanned => 46,
+        Cause::PolicyBanned | Cause::PolicyBreached => 46,
         Cause::PolicyFilterOrUnknown | Cause::PolicyHintsUnsupported => 47,
         Cause::TargetWrongPassword
         | Cause::TargetOutrun
@@ -216,6 +218,7 @@ const fn place(cause: Cause) -> u8 {
         | Cause::AgentCapUser
         | Cause::AgentCapAgent
         | Cause::AgentCapOu
+        | Cause::AgentListsUnreadable
         | Cause::Unspecified => 50,
     }
 }

@@ -43,6 +43,9 @@ pub(super) enum Record {
         job_id: JobId,
         at: Timestamp,
         outcome: Outcome,
+        /// The proof that a refused password was tried on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tried: Option<ChallengeId>,
     },
     /// The server gave this head of its audit chain.
     AuditHead(audit::Head),
@@ -166,7 +169,10 @@ impl Memory {
                 self.jobs.remove(&job_id);
                 self.counts.give_back(job_id);
             }
-            Record::Ended { job_id, at, outcome } => {
+            Record::Ended { job_id, at, outcome, tried } => {
+                if let Some(challenge) = tried {
+                    self.rests_on(challenge, job_id);
+                }
                 if let Outcome::Refused(failure) = &outcome {
                     self.counts.give_back(job_id);
                     if failure.cause == Cause::AgentCapAgent {

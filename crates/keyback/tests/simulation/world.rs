@@ -11,7 +11,9 @@ use anyhow::{Context as _, Result};
 use keyback_ad::simulation::Simulation;
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
 use keyback_agent::simulation::Broken;
-use keyback_agent::{Agent, AgentKeys, AgentParts, Caps, Journal, MailConfig, Mailer, UnsealingKey};
+use keyback_agent::{
+    Agent, AgentKeys, AgentParts, Caps, Journal, MailConfig, Mailer, PasswordFilter, UnsealingKey,
+};
 use keyback_core::heartbeat::{ASK_IS_GOOD, Ask, Bytes32};
 use keyback_core::job::{JobState, Operation};
 use keyback_core::keys::{SealingKey, SigningKey};
@@ -322,6 +324,7 @@ impl World {
             protected_groups: Vec::new(),
             journal: Journal::open(&self.journal(number), self.agent_clock.now())?,
             caps: Caps { user_day: 100, agent_hour: 100, ou_hour: 100, burst: 100 },
+            passwords: PasswordFilter::default(),
             mailer: mailer.simulated(postman),
             clock: Arc::clone(&self.agent_clock) as Arc<dyn Clock>,
             write_limit: Limits::default().write,

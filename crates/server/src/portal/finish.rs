@@ -3,6 +3,7 @@
 
 use crate::portal::page::{Frame, Wrong, html};
 use crate::portal::problem::Problem;
+use crate::portal::rules::Shown;
 use crate::portal::words::{self, Words};
 use crate::portal::{Answered, Holder, Portal, Shared, same, see_other};
 use crate::web::form::{self, Typed};
@@ -30,10 +31,18 @@ struct Finish<'a> {
     mail_hint: &'a str,
     token: &'a str,
     correlation_id: CorrelationId,
+    rules: Option<Shown>,
     wrong: Option<Wrong>,
 }
 
 impl Finish<'_> {
+    /// What describes the field of the new password: what is wrong with it, and the rules.
+    fn described(&self) -> String {
+        let wrong = self.is_wrong("new").then_some("wrong");
+        let rules = self.rules.as_ref().map(|_| "rules");
+        wrong.into_iter().chain(rules).collect::<Vec<_>>().join(" ")
+    }
+
     fn is_wrong(&self, field: &str) -> bool {
         self.wrong.as_ref().is_some_and(|wrong| wrong.field == field)
     }
@@ -41,7 +50,7 @@ impl Finish<'_> {
 
 impl Portal {
     fn finish_page(&self, holder: &Holder, wrong: Option<Wrong>) -> Response {
-        let Flow { operation, user_name, mail_hint, correlation_id, .. } = &holder.flow;
+        let Flow { operation, user_name, mail_hint, correlation_id, rules, .. } = &holder.flow;
         let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
         let page = Finish {
             frame: self.frame(),
@@ -53,6 +62,7 @@ impl Portal {
             mail_hint: mail_hint.as_deref().unwrap_or_default(),
             token: &holder.flow.form_token,
             correlation_id: *correlation_id,
+            rules: rules.as_ref().map(|rules| Shown::of(rules, self.jobs.now())),
             wrong,
         };
         html(status, &page)

@@ -6,7 +6,7 @@ use keyback_core::keys::{Aead, Kdf, Kem, SealingKey, SigningKey, VerifyingKey};
 use keyback_core::message::{Body, Reply, SignedRequest, seal_info};
 use keyback_core::outcome::Outcome;
 use keyback_core::relay::{Answer, Relay, RelayError};
-use keyback_core::{ChallengeId, Done, Failure, ObjectGuid, Person, SourceAnchor, Timestamp};
+use keyback_core::{ChallengeId, Done, Failure, ObjectGuid, PasswordRules, Person, SourceAnchor, Timestamp};
 use keyback_server::Sealer;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -30,6 +30,8 @@ pub struct Agent {
     server: VerifyingKey,
     /// What was asked, in words; passwords as they arrived.
     pub asked: Mutex<Vec<String>>,
+    /// What the right code is answered with.
+    pub rules: Mutex<Option<PasswordRules>>,
     /// What writes come to, instead of being done.
     pub refuse: Mutex<Option<Cause>>,
     /// The same for codes asked for, and as something to try again.
@@ -70,6 +72,7 @@ impl Agent {
             server: signing(1).verifying_key(),
             asked: Mutex::default(),
             refuse: Mutex::default(),
+            rules: Mutex::default(),
             retry_codes: Mutex::default(),
             slow_known: AtomicU64::new(0),
             offline: AtomicBool::new(false),
@@ -83,6 +86,10 @@ impl Agent {
 
     pub fn refuse(&self, cause: Option<Cause>) {
         *lock(&self.refuse) = cause;
+    }
+
+    pub fn rules(&self, rules: PasswordRules) {
+        *lock(&self.rules) = Some(rules);
     }
 
     pub fn retry_codes(&self, cause: Option<Cause>) {
@@ -131,7 +138,12 @@ impl Agent {
             Body::CheckCode { challenge: id, code } => {
                 let right = *id == challenge() && code.expose() == CODE;
                 let outcome = if right {
-                    Outcome::CodeAccepted { challenge: *id, expires_at: LATE, voucher: None }
+                    Outcome::CodeAccepted {
+                        challenge: *id,
+                        expires_at: LATE,
+                        rules: lock(&self.rules).clone(),
+                        voucher: None,
+                    }
                 } else {
                     Outcome::Refused(Failure::of(Cause::ProofWrongCode))
                 };

@@ -50,7 +50,8 @@ pub(super) const fn why_not(cause: Cause) -> Option<&'static str> {
         | Cause::PolicyMinAge
         | Cause::PolicyFilterOrUnknown
         | Cause::PolicyHintsUnsupported
-        | Cause::PolicyBanned => POLICY,
+        | Cause::PolicyBanned
+        | Cause::PolicyBreached => POLICY,
         Cause::DcNameResolution
         | Cause::DcUnreachable
         | Cause::DcTlsUntrusted
@@ -63,6 +64,7 @@ pub(super) const fn why_not(cause: Cause) -> Option<&'static str> {
         Cause::AgentOffline
         | Cause::AgentHeartbeatStale
         | Cause::AgentCapUser
+        | Cause::AgentListsUnreadable
         | Cause::AgentCapAgent
         | Cause::AgentCapOu
         | Cause::AgentStopped
