@@ -22,11 +22,6 @@ pub(crate) struct Shared {
     pub(crate) is_last: bool,
 }
 
-/// Whether another agent may have begun it.
-pub(crate) fn is_passed_on(header: &Header) -> bool {
-    header.turn.as_ref().is_some_and(|turn| !turn.earlier.is_empty())
-}
-
 fn pin_of(voucher: Voucher) -> Pin {
     let pwd_last_set = voucher.pwd_last_set.map(FileTime::from_ticks);
     Pin { dc: voucher.dc, key_version: voucher.key_version, pwd_last_set }

@@ -5,7 +5,7 @@
 //! the answer may get lost".
 
 use crate::journal::{Begin, JobRecord, JournalError};
-use crate::turn::{self, Shared};
+use crate::turn::Shared;
 use crate::{Agent, Ended, guard, may_pass, no_journal, not_found, not_understood};
 use keyback_ad::{Pin, Settled, User, Verdict, Write, WriteError};
 use keyback_codes::{Cause, Explain};
@@ -50,7 +50,7 @@ impl Agent {
         let shared = match self.shared(header, challenge) {
             Ok(shared) => shared,
             Err(ended) => {
-                let in_doubt = remembered.is_some() || turn::is_passed_on(header);
+                let in_doubt = remembered.is_some() || header.is_taken_over();
                 return Ok(self.unsent(header, in_doubt, ended, None).await);
             }
         };
@@ -237,7 +237,7 @@ impl Agent {
             Err(error) => match error.verdict() {
                 // This agent may not; the one before it perhaps might.
                 Verdict::Refuse
-                    if turn::is_passed_on(header) && matches!(error, WriteError::AccessDenied { .. }) =>
+                    if header.is_taken_over() && matches!(error, WriteError::AccessDenied { .. }) =>
                 {
                     Outcome::Unknown(error.failure())
                 }

@@ -23,6 +23,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
+fn directory(lab: &Lab) -> Result<Directory> {
+    let (name, password) = lab.connector();
+    let dc: DcAddress = format!("ldaps://{}", lab.fqdn()).parse()?;
+    Ok(Directory::new(DirectoryConfig {
+        dcs: vec![dc.at(lab.ip())],
+        ca_pem: std::fs::read(lab.ca_file())?,
+        connector: Connector::new(name.to_owned(), Zeroizing::new(password.to_owned()))?,
+        base: None,
+        limits: Limits::default(),
+    })?)
+}
+
 /// An agent on the lab, and a server's keys to talk to it with.
 struct Talk {
     agent: Agent,
@@ -64,21 +76,13 @@ impl Talk {
         let unsealing = UnsealingKey::from_bytes(&[3; 32]);
         let (sealing, agent_key) =
             (SealingKey::from_bytes(*unsealing.public_bytes())?, signing.verifying_key());
-        let (name, password) = lab.connector();
-        let dc: DcAddress = format!("ldaps://{}", lab.fqdn()).parse()?;
-        let directory = Directory::new(DirectoryConfig {
-            dcs: vec![dc.at(lab.ip())],
-            ca_pem: std::fs::read(lab.ca_file())?,
-            connector: Connector::new(name.to_owned(), Zeroizing::new(password.to_owned()))?,
-            base: None,
-            limits: Limits::default(),
-        })?;
+        let directory = directory(lab)?;
         let (staff, _) = directory.find_container(scope).await?;
         let keys = AgentKeys::new(unsealing, signing, server.verifying_key())?;
         let keys = keys.beside(vec![peer().verifying_key()]);
         let parts = AgentParts {
             directory,
-            connector: UserName::parse(name)?,
+            connector: UserName::parse(lab.connector().0)?,
             scope: vec![staff],
             protected_groups: vec![],
             journal: Journal::open(&folder.path().join("journal"), SystemClock.now())?,
@@ -493,16 +497,7 @@ async fn an_agent_writes_only_after_its_server_has_compared_journals() -> Result
 
 /// How the user stands at the domain controller, in the other agent's words.
 async fn voucher_for(lab: &Lab, user: &TestUser) -> Result<Voucher> {
-    let (name, password) = lab.connector();
-    let dc: DcAddress = format!("ldaps://{}", lab.fqdn()).parse()?;
-    let directory = Directory::new(DirectoryConfig {
-        dcs: vec![dc.at(lab.ip())],
-        ca_pem: std::fs::read(lab.ca_file())?,
-        connector: Connector::new(name.to_owned(), Zeroizing::new(password.to_owned()))?,
-        base: None,
-        limits: Limits::default(),
-    })?;
-    let pin = directory.begin_write(user.guid).await?.pin().clone();
+    let pin = directory(lab)?.begin_write(user.guid).await?.pin().clone();
     Ok(Voucher {
         version: VERSION,
         agent: peer().verifying_key().id(),

@@ -163,6 +163,16 @@ pub fn seal_info(kind: Kind, agent: KeyId) -> Vec<u8> {
 }
 
 impl Header {
+    /// Whether another agent may have begun the job before the one that this is for.
+    pub fn is_taken_over(&self) -> bool {
+        self.turn.as_ref().is_some_and(|turn| !turn.earlier.is_empty())
+    }
+
+    /// Whether another agent has the job after the one that this is for.
+    pub fn is_passed_on(&self) -> bool {
+        self.turn.as_ref().is_some_and(|turn| !turn.last)
+    }
+
     /// Whether it may be acted upon at `now`.
     pub fn check_validity(&self, now: Timestamp) -> Result<(), MessageError> {
         let (not_before, not_after) = (self.not_before, self.not_after);

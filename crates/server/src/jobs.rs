@@ -4,6 +4,7 @@
 
 mod door;
 mod seal;
+mod turns;
 
 pub use door::{DoorLimits, Tries};
 pub use seal::{AgentPin, Sealer, ServerKeys};
@@ -17,7 +18,7 @@ use keyback_core::outcome::Outcome;
 use keyback_core::relay::{Relay, RelayError};
 use keyback_core::secrets;
 use keyback_core::statement::Said;
-use keyback_core::turn::{self, Earlier, Turn};
+use keyback_core::turn;
 use keyback_core::{
     ChallengeId, Clock, CorrelationId, Failure, JobId, PlainCode, TicketHash, Timestamp, UserName, ids,
 };
@@ -388,7 +389,7 @@ impl Jobs {
             } else if now > job.deadline {
                 self.give_up(&job).await?;
             } else {
-                let lease_until = now.plus(self.lease(next_offer(&job, now).as_ref(), now));
+                let lease_until = now.plus(self.lease(turns::next_offer(&job, now).as_ref(), now));
                 if let Some(job) =
                     self.keep(&job, JobEvent::Offered { lease_until }, Effects::default()).await?
                 {
@@ -501,7 +502,7 @@ impl Jobs {
             head: Some(engine.store.audit_head()).filter(|head| head.number > 0),
             turn: None,
         };
-        let headers = turns(&header, &to, engine.limits.turn, voucher.as_ref());
+        let headers = turns::headers(&header, &to, engine.limits.turn, voucher.as_ref());
         let copies = headers.iter().zip(&to).map(|(header, to)| engine.sealer.seal(header, &asked.body, to));
         let message = turn::bundle(copies.collect::<Result<_, _>>()?);
         // It is offered at once: born running, it costs one commit less.
@@ -616,7 +617,7 @@ impl Jobs {
     fn lease(&self, header: Option<&Header>, now: Timestamp) -> Duration {
         let lease = self.0.limits.lease;
         header
-            .filter(|header| is_passed_on(header))
+            .filter(|header| header.is_passed_on())
             .map_or(lease, |header| lease.min(header.not_after.since(now)))
     }
 
@@ -652,7 +653,7 @@ impl Jobs {
             && !matches!(outcome, Outcome::Retry(_) | Outcome::Unknown(_))
             && let Some(job) = self.0.store.find_job(job.id).await?
             && matches!(job.state, JobState::Running { .. } | JobState::Doubtful { .. })
-            && !(header.as_ref().is_some_and(is_passed_on) && matches!(outcome, Outcome::Refused(_)))
+            && !(header.as_ref().is_some_and(Header::is_passed_on) && matches!(outcome, Outcome::Refused(_)))
         {
             // The lease was over. The agent's last word is true all the same; but what one agent will not do, the next
             // one may be doing.
@@ -663,46 +664,6 @@ impl Jobs {
         }
         Ok(())
     }
-}
-
-/// Whether another agent has the job after the one that this is for.
-fn is_passed_on(header: &Header) -> bool {
-    header.turn.as_ref().is_some_and(|turn| !turn.last)
-}
-
-/// The header of the copy that is offered next.
-fn next_offer(job: &Job, now: Timestamp) -> Option<Header> {
-    let attempt = match job.state {
-        JobState::Queued { attempt, .. } | JobState::Doubtful { attempt, .. } => attempt.saturating_add(1),
-        JobState::Running { .. }
-        | JobState::Succeeded { .. }
-        | JobState::Refused { .. }
-        | JobState::Exhausted { .. } => return None,
-    };
-    message::peek_header(turn::copy_for(job.message.as_deref()?, attempt, now)?)
-}
-
-/// One header for each agent. Where an agent vouches for the proof, each has a time of its own, and the last one all that
-/// is left: who began late must not meet who looks whether it began.
-fn turns(whole: &Header, to: &[AgentPin], longest: Duration, voucher: Option<&String>) -> Vec<Header> {
-    let count = u32::try_from(to.len()).unwrap_or(u32::MAX).max(1);
-    let length = longest.min(whole.not_after.since(whole.not_before) / count);
-    let mut earlier = Vec::new();
-    let mut not_before = whole.not_before;
-    let headers = to.iter().enumerate().map(|(number, pin)| {
-        let last = number + 1 == to.len();
-        let mut header = Header { recipient: pin.sealing.id(), ..whole.clone() };
-        let Some(voucher) = voucher.filter(|_| count > 1) else { return header };
-        header.not_before = not_before;
-        if !last {
-            header.not_after = not_before.plus(length);
-        }
-        header.turn = Some(Turn { earlier: earlier.clone(), last, voucher: voucher.clone() });
-        earlier.push(Earlier { agent: pin.verifying.id(), until: header.not_after });
-        not_before = header.not_after;
-        header
-    });
-    headers.collect()
 }
 
 /// Doubles with each attempt, and is spread by a fifth so that jobs that failed together do not come back together.
@@ -751,50 +712,6 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyback_core::job::Kind;
-    use keyback_core::keys::{SealingKey, SigningKey};
-
-    fn pin(seed: u8) -> AgentPin {
-        let verifying = SigningKey::from_seed(&[seed; 32]).unwrap().verifying_key();
-        // Any bytes make a public key of X25519.
-        AgentPin { sealing: SealingKey::from_bytes([seed; 32]).unwrap(), verifying }
-    }
-
-    #[test]
-    fn each_agent_has_its_turn_after_the_other_and_the_last_one_what_is_left() {
-        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
-        let whole = Header {
-            version: message::VERSION,
-            suite: message::SUITE,
-            kind: Kind::Reset,
-            job_id: JobId::from_random([1; 16]),
-            object_guid: None,
-            source_anchor: None,
-            operation: Operation::Reset,
-            not_before: at(0),
-            not_after: at(300),
-            correlation_id: CorrelationId::from_random([2; 16]),
-            sender: pin(9).verifying.id(),
-            recipient: pin(1).sealing.id(),
-            head: None,
-            turn: None,
-        };
-        let pins = [pin(1), pin(2), pin(3)];
-        let minute = Duration::from_mins(1);
-        let headers = turns(&whole, &pins, minute, Some(&"voucher".to_owned()));
-        let times: Vec<_> = headers.iter().map(|header| (header.not_before, header.not_after)).collect();
-        assert_eq!(times, [(at(0), at(60)), (at(60), at(120)), (at(120), at(300))]);
-        let turn = headers[2].turn.clone().unwrap();
-        let earlier: Vec<_> = turn.earlier.iter().map(|earlier| (earlier.agent, earlier.until)).collect();
-        assert_eq!(earlier, [(pins[0].verifying.id(), at(60)), (pins[1].verifying.id(), at(120))]);
-        assert!(turn.last && !headers[1].turn.as_ref().unwrap().last);
-        assert!(headers.iter().zip(&pins).all(|(header, pin)| header.recipient == pin.sealing.id()));
-        // A deadline that is near is shared out; without a voucher, or alone, nobody has a turn.
-        let near = turns(&Header { not_after: at(30), ..whole.clone() }, &pins, minute, Some(&String::new()));
-        assert_eq!((near[1].not_before, near[2].not_after), (at(10), at(30)));
-        assert!(turns(&whole, &pins, minute, None).iter().all(|header| header.turn.is_none()));
-        assert_eq!(turns(&whole, &pins[..1], minute, Some(&String::new())), std::slice::from_ref(&whole));
-    }
 
     #[test]
     fn waits_double_and_end_at_the_longest() {

@@ -114,10 +114,10 @@ impl Sealer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn pin(seed: u8) -> AgentPin {
+    pub fn pin(seed: u8) -> AgentPin {
         let verifying = SigningKey::from_seed(&[seed; 32]).unwrap().verifying_key();
         // Any bytes make a public key of X25519.
         AgentPin { sealing: SealingKey::from_bytes([seed; 32]).unwrap(), verifying }
