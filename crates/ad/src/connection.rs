@@ -18,7 +18,7 @@ use ldap3_proto::proto::{
     LdapBindCred, LdapBindRequest, LdapDerefAliases, LdapFilter, LdapOp, LdapSearchRequest, LdapSearchScope,
 };
 use rustls::pki_types::ServerName;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -333,7 +333,7 @@ async fn serve(
     limits: Limits,
 ) {
     let mut answers = FramedRead::new(stream, Answers { limit: limits.message_bytes });
-    let mut waiting = HashMap::new();
+    let mut waiting = BTreeMap::new();
     let how = loop {
         tokio::select! {
             // In this order: a connection that has ended must not take another request.
@@ -378,7 +378,7 @@ async fn serve(
     }
 }
 
-fn deliver(waiting: &mut HashMap<i32, Waiting>, message: wire::Message, limits: &Limits) -> Result<(), How> {
+fn deliver(waiting: &mut BTreeMap<i32, Waiting>, message: wire::Message, limits: &Limits) -> Result<(), How> {
     let wire::Message { id, body, cookie, size } = message;
     if id == 0 {
         // Notice of Disconnection (RFC 4511 section 4.4.1), or something else that nobody asked for.

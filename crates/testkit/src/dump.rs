@@ -5,8 +5,8 @@ use anyhow::{Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// What no directory forgets, what counts up, and what a sign-in writes.
-const PASSES: [&str; 9] = [
+/// What no directory forgets, what counts up, what a sign-in writes, and what each DC notes about its partners.
+const PASSES: [&str; 12] = [
     "uSNChanged",
     "whenChanged",
     "rIDNextRID",
@@ -16,6 +16,9 @@ const PASSES: [&str; 9] = [
     "logonCount",
     "lastLogon",
     "lastLogonTimestamp",
+    "repsTo",
+    "repsFrom",
+    "replUpToDateVector",
 ];
 
 /// The attribute lines of each object's LDIF.

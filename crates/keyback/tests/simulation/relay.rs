@@ -24,7 +24,7 @@ pub struct Letter {
 impl Letter {
     /// Whether this server still waits for the answer.
     pub fn is_open(&self, server: u32) -> bool {
-        self.waiting.is_some() && self.server == server
+        self.server == server && self.waiting.as_ref().is_some_and(|waiting| !waiting.is_closed())
     }
 }
 
