@@ -3,6 +3,7 @@
 use crate::budget::{BudgetKey, Counted, Door, TurnedAway, enter, mark_home};
 use crate::flow::parsed;
 use crate::trail::{Entry, Row, append_at_end, append_row};
+use crate::whole::whole;
 use crate::{Store, StoreError};
 use keyback_core::audit::{Activity, AuditEvent, Head};
 use keyback_core::diagnosis::Diagnosis;
@@ -147,6 +148,17 @@ pub struct Effects<'a> {
     pub home: Option<BudgetKey>,
 }
 
+impl Effects<'_> {
+    /// Whether the transition and its audit row are all that is kept.
+    const fn are_in_the_move(&self) -> bool {
+        self.failure.is_none()
+            && self.diagnosis.is_none()
+            && self.code_sent.is_none()
+            && self.code_accepted.is_none()
+            && self.home.is_none()
+    }
+}
+
 pub(crate) fn json<T: Serialize>(what: &'static str, value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Unreadable { what, value: error.to_string() })
 }
@@ -190,6 +202,56 @@ macro_rules! move_job {
     () => {
         "UPDATE job SET state = $14, due_at = $15, finished_at = $16, done = COALESCE($17, done), \
          message = CASE WHEN $18 = 1 THEN NULL ELSE message END WHERE id = $19 AND state = $20"
+    };
+}
+
+/// The parameters of [`move_job`].
+struct Move {
+    state: String,
+    due_at: Option<i64>,
+    finished_at: Option<i64>,
+    done: Option<String>,
+    id: String,
+    before: String,
+}
+
+impl Move {
+    fn of(job: &Job, next: &JobState, done: Option<&Done>) -> Result<Self, StoreError> {
+        Ok(Self {
+            state: json("job state", next)?,
+            due_at: next.due_at().map(Timestamp::as_micros),
+            finished_at: next.finished_at().map(Timestamp::as_micros),
+            done: done.map(|done| json("done", done)).transpose()?,
+            id: job.id.to_string(),
+            before: json("job state", &job.state)?,
+        })
+    }
+
+    fn bind<'q>(&'q self, query: Query<'q, Any, AnyArguments>) -> Query<'q, Any, AnyArguments> {
+        query
+            .bind(self.state.as_str())
+            .bind(self.due_at)
+            .bind(self.finished_at)
+            .bind(self.done.as_deref())
+            .bind(i64::from(self.finished_at.is_some()))
+            .bind(self.id.as_str())
+            .bind(self.before.as_str())
+    }
+}
+
+/// A flow's job. The person reads what came of it with the same ticket: it has to outlive the job. A job of this flow's
+/// that was refused leaves the person free to choose another password.
+macro_rules! submit_job {
+    () => {
+        concat!(
+            "UPDATE flow SET job_id = $14, expires_at = CASE WHEN expires_at < $26 THEN $26 ELSE expires_at END \
+             WHERE id = $3 AND NOT EXISTS (SELECT 1 FROM job WHERE job.id = flow.job_id \
+             AND (job.finished_at IS NULL OR job.state NOT LIKE '{\"state\":\"refused\"%')) \
+             AND (SELECT COUNT(*) FROM (SELECT 1 FROM job WHERE due_at IS NOT NULL LIMIT $27)) < $27; ",
+            insert_job!(),
+            "; ",
+            append_row!()
+        )
     };
 }
 
@@ -299,24 +361,16 @@ impl Store {
         let entry = Entry::of(&job.intent, None);
         let row = Row::after(self.audit_head(), &entry)?;
         let mut writer = self.writer().await?;
+        let last = job.deadline.plus(LOOK_AT_THE_END).as_micros();
+        let bound = |text| -> Result<_, StoreError> {
+            Ok(bind_job(row.bind(sqlx::query(text), true), job, true)?.bind(last).bind(i64::from(open_jobs)))
+        };
+        if self.run_whole(&mut writer, bound(whole!(submit_job!()))?).await? {
+            self.set_head(row.head());
+            return Ok(Submitted::Created);
+        }
         let mut tx = self.begin(&mut writer).await?;
-        // One text, for each statement of its own costs two changes of thread. The person reads what came of it with the
-        // same ticket: it has to outlive the job. A job of this flow's that was refused leaves the person free to choose
-        // another password.
-        let all = sqlx::query(concat!(
-            "UPDATE flow SET job_id = $14, expires_at = CASE WHEN expires_at < $26 THEN $26 ELSE expires_at END \
-             WHERE id = $3 AND NOT EXISTS (SELECT 1 FROM job WHERE job.id = flow.job_id \
-             AND (job.finished_at IS NULL OR job.state NOT LIKE '{\"state\":\"refused\"%')) \
-             AND (SELECT COUNT(*) FROM (SELECT 1 FROM job WHERE due_at IS NOT NULL LIMIT $27)) < $27; ",
-            insert_job!(),
-            "; ",
-            append_row!()
-        ));
-        let done = bind_job(row.bind(all, true), job, true)?
-            .bind(job.deadline.plus(LOOK_AT_THE_END).as_micros())
-            .bind(i64::from(open_jobs))
-            .execute(&mut *tx)
-            .await?;
+        let done = bound(submit_job!())?.execute(&mut *tx).await?;
         let head = match done.rows_affected() {
             0 => return standing(&mut tx, flow).await,
             // The flow alone: the user has an open job.
@@ -384,21 +438,20 @@ impl Store {
         let row = entry.as_ref().map(|entry| Row::after(self.audit_head(), entry)).transpose()?;
         let finished = next.finished_at();
         let mut writer = self.writer().await?;
+        let moved = Move::of(job, next, effects.done)?;
+        if let Some(row) = row.as_ref().filter(|_| effects.are_in_the_move()) {
+            let whole = sqlx::query(whole!(concat!(move_job!(), "; ", append_row!())));
+            if self.run_whole(&mut writer, moved.bind(row.bind(whole, true))).await? {
+                self.set_head(row.head());
+                return Ok(true);
+            }
+        }
         let mut tx = self.begin(&mut writer).await?;
         let query = match &row {
             Some(row) => row.bind(sqlx::query(concat!(move_job!(), "; ", append_row!())), true),
             None => Row::bind_none(sqlx::query(move_job!())),
         };
-        let saved = query
-            .bind(json("job state", next)?)
-            .bind(next.due_at().map(Timestamp::as_micros))
-            .bind(finished.map(Timestamp::as_micros))
-            .bind(effects.done.map(|done| json("done", done)).transpose()?)
-            .bind(i64::from(finished.is_some()))
-            .bind(job.id.to_string())
-            .bind(json("job state", &job.state)?)
-            .execute(&mut *tx)
-            .await?;
+        let saved = moved.bind(query).execute(&mut *tx).await?;
         if saved.rows_affected() == 0 {
             return Ok(false);
         }

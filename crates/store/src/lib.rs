@@ -18,6 +18,7 @@ mod retention;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod whole;
 
 pub use agent::HeardAgent;
 pub use budget::{BudgetKey, Counted, Door, MOST_SPENDS, Rate, Spend, TurnedAway};

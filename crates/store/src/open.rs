@@ -8,14 +8,17 @@ use sqlx::{Any, AnyConnection, Transaction};
 use std::fmt::Write;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 /// The database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    writers: Arc<Connections>,
+    pub(crate) writers: Arc<Connections>,
     readers: Arc<Connections>,
     pub(crate) head: Arc<Mutex<Head>>,
+    /// A text of [`crate::whole`] may have left a transaction open.
+    pub(crate) is_unfinished: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -45,7 +48,8 @@ impl Store {
         drop(writer);
         let readers = Connections::open(options, 2).await.map_err(failed)?;
         let (writers, readers) = (Arc::new(writers), Arc::new(readers));
-        let store = Self { writers, readers, head: Arc::new(Mutex::new(Head::NONE)) };
+        let head = Arc::new(Mutex::new(Head::NONE));
+        let store = Self { writers, readers, head, is_unfinished: Arc::default() };
         store.chain_legacy().await?;
         let head = crate::trail::read_head(&mut *store.reader().await?).await?;
         store.set_head(head);
@@ -54,7 +58,9 @@ impl Store {
 
     /// The connection that writes.
     pub(crate) async fn writer(&self) -> Result<Held<'_>, sqlx::Error> {
-        self.writers.hold().await
+        let mut writer = self.writers.hold().await?;
+        self.finish_whole(&mut writer).await;
+        Ok(writer)
     }
 
     /// One that reads.

@@ -14,9 +14,9 @@ use keyback_core::{
 };
 use std::time::Duration;
 
-type Tested = Result<(), Box<dyn std::error::Error>>;
+pub(crate) type Tested = Result<(), Box<dyn std::error::Error>>;
 
-const NOW: Timestamp = Timestamp::from_micros(1_795_503_600_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_795_503_600_000_000);
 const LATE: Timestamp = Timestamp::from_micros(i64::MAX);
 
 const RATE: Rate = Rate {
@@ -44,16 +44,26 @@ pub(crate) fn open_door() -> Door {
     door(&[])
 }
 
-struct Lab {
+pub(crate) struct Lab {
     folder: tempfile::TempDir,
-    store: Store,
-    ticket: PlainTicket,
-    flow: CorrelationId,
+    pub(crate) store: Store,
+    pub(crate) ticket: PlainTicket,
+    pub(crate) flow: CorrelationId,
     code_job: JobId,
 }
 
+impl Lab {
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join(FILE)
+    }
+}
+
+pub(crate) fn person_guid(number: u8) -> ObjectGuid {
+    ObjectGuid::from_wire([number; 16])
+}
+
 fn guid() -> ObjectGuid {
-    ObjectGuid::from_wire([7; 16])
+    person_guid(7)
 }
 
 fn person() -> Person {
@@ -67,7 +77,7 @@ fn person() -> Person {
     }
 }
 
-fn job(seed: u8, flow: CorrelationId, kind: Kind, whom: Option<ObjectGuid>) -> NewJob {
+pub(crate) fn job(seed: u8, flow: CorrelationId, kind: Kind, whom: Option<ObjectGuid>) -> NewJob {
     let id = JobId::from_random([seed; 16]);
     NewJob {
         id,
@@ -84,7 +94,7 @@ fn job(seed: u8, flow: CorrelationId, kind: Kind, whom: Option<ObjectGuid>) -> N
     }
 }
 
-async fn begin(seed: u8) -> Result<Lab, Box<dyn std::error::Error>> {
+pub(crate) async fn begin(seed: u8) -> Result<Lab, Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let store = Store::open(&folder.path().join(FILE)).await?;
     let (ticket, flow, code_job) = add_flow(&store, seed).await?;
@@ -104,7 +114,7 @@ fn new_flow(flow: CorrelationId) -> Result<NewFlow, Box<dyn std::error::Error>> 
     })
 }
 
-async fn add_flow(
+pub(crate) async fn add_flow(
     store: &Store,
     seed: u8,
 ) -> Result<(PlainTicket, CorrelationId, JobId), Box<dyn std::error::Error>> {
