@@ -85,6 +85,7 @@ const fn wish(operation: Operation) -> &'static str {
         Operation::Reset => "set a new password for your account",
         Operation::Change => "change the password of your account",
         Operation::Unlock => "unlock your account",
+        Operation::Register => "look after the ways in which you prove who you are",
     }
 }
 
@@ -94,6 +95,9 @@ const fn deed(operation: Operation) -> (&'static str, &'static str) {
         Operation::Change => ("Your password was changed", "The password of your account was changed."),
         Operation::Unlock => {
             ("Your account was unlocked", "Your account was unlocked; its password is what it was.")
+        }
+        Operation::Register => {
+            ("How you prove who you are was changed", "The ways in which you prove who you are were changed.")
         }
     }
 }

@@ -7,11 +7,14 @@
 use crate::audit::{ChainHash, Head};
 use crate::clock::Timestamp;
 use crate::diagnosis::Diagnosis;
-use crate::ids::{self, ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, SourceAnchor, UserName};
+use crate::ids::{
+    self, ChallengeId, CorrelationId, JobId, KeyId, MethodId, ObjectGuid, SourceAnchor, UserName,
+};
 use crate::job::{Kind, Operation};
 use crate::keys::{Aead, Kdf, Kem, SealingKey, SigningKey, VerifyingKey};
+use crate::methods::Bundle;
 use crate::outcome::Outcome;
-use crate::secrets::{CurrentPassword, NewPassword, PlainCode};
+use crate::secrets::{CurrentPassword, NewPassword, RecoveryCode, TotpCode, TotpSeed, TypedCode};
 use crate::statement::{self, Ending, Said, Statement};
 use crate::turn::Turn;
 use base64::Engine;
@@ -79,13 +82,62 @@ pub enum Body {
     AskCode {
         /// As typed.
         user: UserName,
+        /// Or mail none: the person has an app or a sheet of codes, if there is such a person.
+        held: bool,
     },
     /// Verify: is this the code?
     CheckCode {
-        /// The code that was mailed, by its challenge.
+        /// What it proves.
         challenge: ChallengeId,
         /// As typed.
-        code: PlainCode,
+        code: TypedCode,
+        /// The person's methods, where one of them may be what was typed.
+        methods: Option<Bundle>,
+    },
+    /// Verify: is this the password of whoever has proved this challenge?
+    CheckPassword {
+        /// The proof.
+        challenge: ChallengeId,
+        /// As typed.
+        current: CurrentPassword,
+    },
+    /// Verify: keep this app for the person, if its code is right.
+    AddTotp {
+        /// Who signed in.
+        challenge: ChallengeId,
+        /// What it will be called.
+        method: MethodId,
+        /// What the app was given.
+        seed: TotpSeed,
+        /// What the app shows.
+        code: TotpCode,
+    },
+    /// Verify: keep this sheet of codes for the person.
+    AddRecovery {
+        /// Who signed in.
+        challenge: ChallengeId,
+        /// What it will be called.
+        method: MethodId,
+        /// The sheet that it takes the place of.
+        replaces: Option<MethodId>,
+        /// The codes, [`RecoveryCode::SHEET`] of them.
+        codes: Vec<RecoveryCode>,
+    },
+    /// Verify: does this code belong to one of the person's methods?
+    TestMethod {
+        /// Who signed in.
+        challenge: ChallengeId,
+        /// As typed.
+        code: TypedCode,
+        /// The person's methods.
+        methods: Bundle,
+    },
+    /// Verify: this method counts no more.
+    RemoveMethod {
+        /// Who signed in.
+        challenge: ChallengeId,
+        /// Which.
+        method: MethodId,
     },
     /// Reset.
     Reset {
@@ -274,12 +326,49 @@ const CHALLENGE: u8 = 2;
 const CODE: u8 = 3;
 const NEW: u8 = 4;
 const CURRENT: u8 = 5;
+const HELD: u8 = 6;
+const METHODS: u8 = 7;
+const METHOD: u8 = 8;
+const SEED: u8 = 9;
+const CODES: u8 = 10;
+const REPLACES: u8 = 11;
+const TAGS: usize = 12;
+
+/// Which fields a body has, as one number.
+const fn shape(tags: &[u8]) -> u32 {
+    let (mut shape, mut at) = (0, 0);
+    while at < tags.len() {
+        shape |= 1 << tags[at];
+        at += 1;
+    }
+    shape
+}
+
+const ASK: u32 = shape(&[USER]);
+const ASK_HELD: u32 = shape(&[USER, HELD]);
+const CHECK: u32 = shape(&[CHALLENGE, CODE]);
+const CHECK_HELD: u32 = shape(&[CHALLENGE, CODE, METHODS]);
+const PASSWORD: u32 = shape(&[CHALLENGE, CURRENT]);
+const ADD_TOTP: u32 = shape(&[CHALLENGE, METHOD, SEED, CODE]);
+const ADD_SHEET: u32 = shape(&[CHALLENGE, METHOD, CODES]);
+const NEXT_SHEET: u32 = shape(&[CHALLENGE, METHOD, CODES, REPLACES]);
+const TEST: u32 = shape(&[CHALLENGE, CODE, METHODS, HELD]);
+const REMOVE: u32 = shape(&[CHALLENGE, METHOD]);
+const RESET: u32 = shape(&[CHALLENGE, NEW]);
+const CHANGE: u32 = shape(&[CHALLENGE, NEW, CURRENT]);
+const UNLOCK: u32 = shape(&[CHALLENGE]);
 
 impl Body {
     /// The kind that its header must have.
     pub const fn kind(&self) -> Kind {
         match self {
-            Self::AskCode { .. } | Self::CheckCode { .. } => Kind::Verify,
+            Self::AskCode { .. }
+            | Self::CheckCode { .. }
+            | Self::CheckPassword { .. }
+            | Self::AddTotp { .. }
+            | Self::AddRecovery { .. }
+            | Self::TestMethod { .. }
+            | Self::RemoveMethod { .. } => Kind::Verify,
             Self::Reset { .. } => Kind::Reset,
             Self::Change { .. } => Kind::Change,
             Self::Unlock { .. } => Kind::Unlock,
@@ -289,7 +378,7 @@ impl Body {
     /// Fields of tag, length and bytes, a zero, and zeros up to a multiple of [`PADDED_TO`].
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         // Room for the longest body, so that growing leaves no copy of a secret behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(PADDED_TO * 5));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(PADDED_TO * 8));
         let mut put = |tag: u8, value: &[u8]| {
             bytes.push(tag);
             bytes.extend_from_slice(&u16::try_from(value.len()).unwrap_or(u16::MAX).to_le_bytes());
@@ -297,10 +386,49 @@ impl Body {
         };
         let challenge = |challenge: &ChallengeId| challenge.to_string().into_bytes();
         match self {
-            Self::AskCode { user } => put(USER, user.as_str().as_bytes()),
-            Self::CheckCode { challenge: id, code } => {
+            Self::AskCode { user, held } => {
+                put(USER, user.as_str().as_bytes());
+                if *held {
+                    put(HELD, &[]);
+                }
+            }
+            Self::CheckCode { challenge: id, code, methods } => {
                 put(CHALLENGE, &challenge(id));
                 put(CODE, code.expose().as_bytes());
+                if let Some(methods) = methods {
+                    put(METHODS, methods.as_bytes());
+                }
+            }
+            Self::CheckPassword { challenge: id, current } => {
+                put(CHALLENGE, &challenge(id));
+                put(CURRENT, current.expose().as_bytes());
+            }
+            Self::AddTotp { challenge: id, method, seed, code } => {
+                put(CHALLENGE, &challenge(id));
+                put(METHOD, &method.to_bytes());
+                put(SEED, seed.expose());
+                put(CODE, code.expose().as_bytes());
+            }
+            Self::AddRecovery { challenge: id, method, replaces, codes } => {
+                put(CHALLENGE, &challenge(id));
+                put(METHOD, &method.to_bytes());
+                if let Some(old) = replaces {
+                    put(REPLACES, &old.to_bytes());
+                }
+                let mut all =
+                    Zeroizing::new(String::with_capacity(RecoveryCode::LENGTH * RecoveryCode::SHEET));
+                codes.iter().for_each(|code| all.push_str(code.expose()));
+                put(CODES, all.as_bytes());
+            }
+            Self::TestMethod { challenge: id, code, methods } => {
+                put(CHALLENGE, &challenge(id));
+                put(CODE, code.expose().as_bytes());
+                put(METHODS, methods.as_bytes());
+                put(HELD, &[]);
+            }
+            Self::RemoveMethod { challenge: id, method } => {
+                put(CHALLENGE, &challenge(id));
+                put(METHOD, &method.to_bytes());
             }
             Self::Reset { challenge: id, new } => {
                 put(CHALLENGE, &challenge(id));
@@ -321,7 +449,7 @@ impl Body {
 
     /// Of an opened seal. The kind is the header's: a body of another kind is refused.
     pub fn decode(kind: Kind, plain: &[u8]) -> Result<Self, MessageError> {
-        let mut fields: [Option<&[u8]>; 6] = [None; 6];
+        let mut fields: [Option<&[u8]>; TAGS] = [None; TAGS];
         let mut rest = plain;
         loop {
             let (&tag, after) = rest.split_first().ok_or(MessageError::Malformed)?;
@@ -342,35 +470,112 @@ impl Body {
             }
             rest = after;
         }
-        let text =
-            |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| MessageError::Malformed);
-        let challenge =
-            |bytes: &[u8]| text(bytes)?.parse::<ChallengeId>().map_err(|_| MessageError::Malformed);
-        let secret = |bytes: &[u8]| Zeroizing::new(bytes.to_vec());
-        let new = |bytes: &[u8]| NewPassword::parse(secret(bytes)).map_err(|_| MessageError::Malformed);
-        match (kind, fields) {
-            (Kind::Verify, [None, Some(user), None, None, None, None]) => Ok(Self::AskCode {
-                user: UserName::parse(&text(user)?).map_err(|_| MessageError::Malformed)?,
+        let fields = Fields(fields);
+        match (kind, fields.shape()) {
+            (Kind::Verify, ASK | ASK_HELD) => Ok(Self::AskCode {
+                user: UserName::parse(fields.text(USER)?).map_err(|_| MessageError::Malformed)?,
+                held: fields.empty(HELD)?,
             }),
-            (Kind::Verify, [None, None, Some(id), Some(code), None, None]) => {
-                let code = std::str::from_utf8(code)
-                    .ok()
-                    .and_then(PlainCode::parse)
-                    .ok_or(MessageError::Malformed)?;
-                Ok(Self::CheckCode { challenge: challenge(id)?, code })
+            (Kind::Verify, CHECK | CHECK_HELD) => Ok(Self::CheckCode {
+                challenge: fields.challenge()?,
+                code: fields.code()?,
+                methods: fields.0[usize::from(METHODS)].map(|_| fields.methods()).transpose()?,
+            }),
+            (Kind::Verify, PASSWORD) => {
+                Ok(Self::CheckPassword { challenge: fields.challenge()?, current: fields.current()? })
             }
-            (Kind::Reset, [None, None, Some(id), None, Some(password), None]) => {
-                Ok(Self::Reset { challenge: challenge(id)?, new: new(password)? })
+            (Kind::Verify, ADD_TOTP) => Ok(Self::AddTotp {
+                challenge: fields.challenge()?,
+                method: fields.method(METHOD)?,
+                seed: TotpSeed::from_bytes(fields.bytes(SEED)).ok_or(MessageError::Malformed)?,
+                code: TotpCode::parse(fields.text(CODE)?).ok_or(MessageError::Malformed)?,
+            }),
+            (Kind::Verify, ADD_SHEET | NEXT_SHEET) => Ok(Self::AddRecovery {
+                challenge: fields.challenge()?,
+                method: fields.method(METHOD)?,
+                replaces: fields.0[usize::from(REPLACES)].map(|_| fields.method(REPLACES)).transpose()?,
+                codes: fields.sheet()?,
+            }),
+            (Kind::Verify, TEST) if fields.empty(HELD)? => Ok(Self::TestMethod {
+                challenge: fields.challenge()?,
+                code: fields.code()?,
+                methods: fields.methods()?,
+            }),
+            (Kind::Verify, REMOVE) => {
+                Ok(Self::RemoveMethod { challenge: fields.challenge()?, method: fields.method(METHOD)? })
             }
-            (Kind::Change, [None, None, Some(id), None, Some(password), Some(current)]) => {
-                let current = CurrentPassword::parse(secret(current)).map_err(|_| MessageError::Malformed)?;
-                Ok(Self::Change { challenge: challenge(id)?, current, new: new(password)? })
+            (Kind::Reset, RESET) => {
+                Ok(Self::Reset { challenge: fields.challenge()?, new: fields.new_password()? })
             }
-            (Kind::Unlock, [None, None, Some(id), None, None, None]) => {
-                Ok(Self::Unlock { challenge: challenge(id)? })
-            }
+            (Kind::Change, CHANGE) => Ok(Self::Change {
+                challenge: fields.challenge()?,
+                current: fields.current()?,
+                new: fields.new_password()?,
+            }),
+            (Kind::Unlock, UNLOCK) => Ok(Self::Unlock { challenge: fields.challenge()? }),
             (Kind::Verify | Kind::Reset | Kind::Change | Kind::Unlock, _) => Err(MessageError::Unknown),
         }
+    }
+}
+
+/// A body's fields by their tags.
+struct Fields<'a>([Option<&'a [u8]>; TAGS]);
+
+impl<'a> Fields<'a> {
+    fn shape(&self) -> u32 {
+        self.0.iter().enumerate().fold(0, |shape, (tag, field)| shape | u32::from(field.is_some()) << tag)
+    }
+
+    /// Only of a field that the shape has.
+    fn bytes(&self, tag: u8) -> &'a [u8] {
+        self.0[usize::from(tag)].unwrap_or_default()
+    }
+
+    fn text(&self, tag: u8) -> Result<&'a str, MessageError> {
+        std::str::from_utf8(self.bytes(tag)).map_err(|_| MessageError::Malformed)
+    }
+
+    /// Whether there is this field, which holds nothing.
+    fn empty(&self, tag: u8) -> Result<bool, MessageError> {
+        let field = self.0[usize::from(tag)];
+        if field.is_some_and(|field| !field.is_empty()) {
+            return Err(MessageError::Malformed);
+        }
+        Ok(field.is_some())
+    }
+
+    fn challenge(&self) -> Result<ChallengeId, MessageError> {
+        self.text(CHALLENGE)?.parse().map_err(|_| MessageError::Malformed)
+    }
+
+    fn method(&self, tag: u8) -> Result<MethodId, MessageError> {
+        self.bytes(tag).try_into().map(MethodId::from_bytes).map_err(|_| MessageError::Malformed)
+    }
+
+    fn methods(&self) -> Result<Bundle, MessageError> {
+        Bundle::parse(self.bytes(METHODS)).ok_or(MessageError::Malformed)
+    }
+
+    fn code(&self) -> Result<TypedCode, MessageError> {
+        TypedCode::parse(self.text(CODE)?).ok_or(MessageError::Malformed)
+    }
+
+    fn sheet(&self) -> Result<Vec<RecoveryCode>, MessageError> {
+        let codes = self.bytes(CODES).chunks(RecoveryCode::LENGTH).map(|code| {
+            std::str::from_utf8(code).ok().and_then(RecoveryCode::parse).ok_or(MessageError::Malformed)
+        });
+        let codes = codes.collect::<Result<Vec<_>, _>>()?;
+        if codes.len() == RecoveryCode::SHEET { Ok(codes) } else { Err(MessageError::Malformed) }
+    }
+
+    fn new_password(&self) -> Result<NewPassword, MessageError> {
+        let typed = Zeroizing::new(self.bytes(NEW).to_vec());
+        NewPassword::parse(typed).map_err(|_| MessageError::Malformed)
+    }
+
+    fn current(&self) -> Result<CurrentPassword, MessageError> {
+        let typed = Zeroizing::new(self.bytes(CURRENT).to_vec());
+        CurrentPassword::parse(typed).map_err(|_| MessageError::Malformed)
     }
 }
 
@@ -604,6 +809,44 @@ mod tests {
         for kind in [Kind::Change, Kind::Unlock, Kind::Verify] {
             assert_eq!(Body::decode(kind, &plain).err(), Some(MessageError::Unknown));
         }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_person_is_sealed_and_read_back_whole() {
+        use crate::methods::SealedBytes;
+        let challenge = ChallengeId::from_random([5; 16]);
+        let method = MethodId::from_random([6; 16]);
+        let one = SealedBytes::new(vec![7; crate::methods::SEALED]).unwrap();
+        let bundle = || Bundle::of([&one], vec![9; 8000]);
+        let code = |typed: &str| TypedCode::parse(typed).unwrap();
+        let codes = (0..10).map(|seed| RecoveryCode::mint(&[seed; 16])).collect();
+        let read = |body: &Body| Body::decode(Kind::Verify, &body.encode());
+        let user = UserName::parse("ada").unwrap();
+        assert!(matches!(read(&Body::AskCode { user, held: true }), Ok(Body::AskCode { held: true, .. })));
+        let check = Body::CheckCode { challenge, code: code("123456"), methods: Some(bundle()) };
+        let Ok(Body::CheckCode { code: TypedCode::Totp(typed), methods: Some(methods), .. }) = read(&check)
+        else {
+            panic!("a check")
+        };
+        assert_eq!((typed.number(), methods.places().next()), (123_456, Some(one.as_bytes())));
+        let totp = TotpCode::parse("123456").unwrap();
+        let add =
+            Body::AddTotp { challenge, method, seed: TotpSeed::mint(Zeroizing::new([3; 20])), code: totp };
+        assert!(
+            matches!(read(&add), Ok(Body::AddTotp { method: id, seed, .. }) if id == method && *seed.expose() == [3; 20])
+        );
+        let sheet = Body::AddRecovery { challenge, method, replaces: Some(method), codes };
+        let Ok(Body::AddRecovery { replaces, codes, .. }) = read(&sheet) else { panic!("a sheet") };
+        assert_eq!((replaces, codes.len(), codes[9].expose()), (Some(method), 10, "kkkkkkkkkkkkkkkk"));
+        let test = Body::TestMethod { challenge, code: code("abcdefghijkmnpqr"), methods: bundle() };
+        assert!(matches!(read(&test), Ok(Body::TestMethod { code: TypedCode::Recovery(_), .. })));
+        assert!(matches!(read(&Body::RemoveMethod { challenge, method }), Ok(Body::RemoveMethod { .. })));
+        let equal = Body::CheckCode {
+            challenge,
+            code: code("abcdefghijkmnpqr"),
+            methods: Some(Bundle::of([], vec![])),
+        };
+        assert_eq!(check.encode().len(), equal.encode().len(), "who has methods is not told by a length");
     }
 
     #[test]

@@ -146,6 +146,9 @@ const fn replaces(cause: Cause) -> &'static [Cause] {
         | Cause::ProofWrongCode
         | Cause::ProofExpired
         | Cause::ProofTooMany
+        | Cause::ProofCodeUsed
+        | Cause::ProofClockOff
+        | Cause::ProofPasswordTries
         | Cause::MailUnreachable
         | Cause::MessageRefused
         | Cause::ServerBusy
@@ -209,6 +212,9 @@ const fn place(cause: Cause) -> u8 {
         | Cause::ProofWrongCode
         | Cause::ProofExpired
         | Cause::ProofTooMany
+        | Cause::ProofCodeUsed
+        | Cause::ProofClockOff
+        | Cause::ProofPasswordTries
         | Cause::MailUnreachable
         | Cause::MessageRefused
         | Cause::ServerBusy

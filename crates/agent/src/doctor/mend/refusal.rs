@@ -91,6 +91,9 @@ pub(super) const fn why_not(cause: Cause) -> Option<&'static str> {
         | Cause::InputForm
         | Cause::ProofWrongCode
         | Cause::ProofExpired
-        | Cause::ProofTooMany => TYPED,
+        | Cause::ProofTooMany
+        | Cause::ProofCodeUsed
+        | Cause::ProofClockOff
+        | Cause::ProofPasswordTries => TYPED,
     })
 }
