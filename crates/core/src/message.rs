@@ -837,7 +837,7 @@ mod tests {
         );
         let sheet = Body::AddRecovery { challenge, method, replaces: Some(method), codes };
         let Ok(Body::AddRecovery { replaces, codes, .. }) = read(&sheet) else { panic!("a sheet") };
-        assert_eq!((replaces, codes.len(), codes[9].expose()), (Some(method), 10, "kkkkkkkkkkkkkkkk"));
+        assert_eq!((replaces, codes.len(), codes[9].expose()), (Some(method), 10, "jjjjjjjjjjjjjjjj"));
         let test = Body::TestMethod { challenge, code: code("abcdefghijkmnpqr"), methods: bundle() };
         assert!(matches!(read(&test), Ok(Body::TestMethod { code: TypedCode::Recovery(_), .. })));
         assert!(matches!(read(&Body::RemoveMethod { challenge, method }), Ok(Body::RemoveMethod { .. })));
