@@ -30,6 +30,10 @@ pub(crate) enum Wrong {
     Code,
     /// It was right once.
     Used,
+    /// It is right, of a method that counts from then on.
+    Frozen(Timestamp),
+    /// It is of a way that is not accepted of this person.
+    NotAllowed,
     /// It is the code of a moment that lies so many seconds from now.
     ClockOff(i64),
 }
@@ -39,6 +43,12 @@ impl Wrong {
         match self {
             Self::Code => refused(Cause::ProofWrongCode),
             Self::Used => refused(Cause::ProofCodeUsed),
+            Self::Frozen(until) => Outcome::Refused(Failure::of(Cause::ProofMethodFrozen).seen(
+                "counts from",
+                until.to_string(),
+                "agent",
+            )),
+            Self::NotAllowed => refused(Cause::ProofWayNotAllowed),
             Self::ClockOff(seconds) => Outcome::Refused(Failure::of(Cause::ProofClockOff).seen(
                 "clock",
                 seconds.to_string(),
@@ -72,7 +82,7 @@ impl Agent {
         now: Timestamp,
     ) -> Result<Right, Wrong> {
         let mut wrong = Wrong::Code;
-        for method in methods.iter().filter(|method| method.usable_at <= now) {
+        for method in methods {
             match self.judge_one(method, code, job_id, now) {
                 Ok(right) => return Ok(right),
                 // What tells more is told.
@@ -110,6 +120,9 @@ impl Agent {
             }
             _ => return Err(Wrong::Code),
         };
+        if method.usable_at > now {
+            return Err(Wrong::Frozen(method.usable_at));
+        }
         // A job whose answer was lost asks again: that is the same once.
         match self.journal().spent_by(method.id, what) {
             Some(spender) if spender != job_id => return Err(Wrong::Used),

@@ -11,6 +11,7 @@ mod tests;
 pub use memory::{Begin, Once, Spent};
 
 use crate::caps::{Caps, Full};
+use crate::ways::ProofRule;
 use keyback_ad::Pin;
 use keyback_codes::{Cause, Explain};
 use keyback_core::audit;
@@ -53,6 +54,9 @@ pub struct Challenge {
     /// No code was mailed: the person wants to prove themselves with something that they hold.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// What is asked of the person, where that is not what is asked of everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<ProofRule>,
     /// How the user stood when the code was minted, where other agents may have to go by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stood: Option<Pin>,
@@ -69,6 +73,8 @@ pub struct ChallengeState {
     pub held_wrong: u32,
     /// Ways in which a right code was given, while another one is needed.
     pub given: Vec<Way>,
+    /// The proof is of something that the person holds.
+    pub by_held: bool,
     /// The code was right; the proof holds until then.
     pub proof_until: Option<Timestamp>,
     /// The person's password was right; they may look after their methods until then.
@@ -343,6 +349,16 @@ impl Journal {
         spent: Option<Spent>,
     ) -> Result<(), JournalError> {
         self.append(Record::Given { challenge, at, way, spent }, true).await
+    }
+
+    /// A code is about to be mailed as the second proof of a challenge that began without one.
+    pub async fn mailed(
+        &self,
+        challenge: ChallengeId,
+        at: Timestamp,
+        code_hash: [u8; 32],
+    ) -> Result<(), JournalError> {
+        self.append(Record::Mailed { challenge, at, code_hash }, true).await
     }
 
     /// The next thing is a bind with what may not be this user's password.

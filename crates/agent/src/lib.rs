@@ -22,6 +22,7 @@ pub mod simulation;
 mod totp;
 mod turn;
 mod vault;
+mod ways;
 mod writeback;
 
 pub use caps::{Caps, Full};
@@ -31,6 +32,7 @@ pub use keys::{AgentKeys, Generation, UnsealingKey};
 pub use mail::{MailConfig, MailError, Mailer};
 pub use passwords::PasswordFilter;
 pub use vault::Vault;
+pub use ways::{GroupRule, ProofPolicy, ProofRule};
 
 use keyback_ad::descriptor::Acl;
 use keyback_ad::{Directory, Dn, FindError, Sid, User};
@@ -66,6 +68,8 @@ pub struct AgentParts {
     pub caps: Caps,
     /// Which passwords it does not write.
     pub passwords: PasswordFilter,
+    /// Which ways to prove oneself are accepted, and how many are needed.
+    pub proof: ProofPolicy,
     /// What opens people's methods.
     pub vault: Vault,
     /// Its way to people.

@@ -181,6 +181,27 @@ impl Mailer {
         self.send(to, subject.to_owned(), text).await
     }
 
+    /// Tells that a way to prove oneself was added or removed.
+    pub async fn send_change(
+        &self,
+        to: &str,
+        what: &str,
+        correlation_id: CorrelationId,
+        at: Timestamp,
+    ) -> Result<(), MailError> {
+        let (subject, deed) = deed(Operation::Register);
+        let text = format!(
+            "Hello,\n\n\
+             {deed}\n\
+             {what}\n\
+             This was done at {at}, through the self-service page of {organisation}.\n\n\
+             If it was you, all is well. If it was not, call your help desk now and quote this number:\n\n\
+             Correlation ID: {correlation_id}\n",
+            organisation = self.organisation,
+        );
+        self.send(to, subject.to_owned(), text).await
+    }
+
     async fn send(&self, to: &str, subject: String, text: String) -> Result<(), MailError> {
         #[cfg(feature = "simulation")]
         if let Some(postman) = &self.postman {

@@ -38,11 +38,12 @@ enum Counted {
 
 /// Whether what was given proves somebody. Who wants to look after their methods and has one must use it: else a mailbox
 /// that was taken over would be enough to replace it.
-fn is_enough(operation: Operation, given: &[Way], has_methods: bool) -> bool {
+/// Two ways are not asked for there: the password is one more, and the second way may be what they are here for.
+fn is_enough(operation: Operation, given: &[Way], has_methods: bool, needed: usize) -> bool {
     let held = given.iter().any(|way| matches!(way, Way::Totp | Way::Recovery));
     match operation {
         Operation::Register => held || !has_methods,
-        Operation::Reset | Operation::Change | Operation::Unlock => true,
+        Operation::Reset | Operation::Change | Operation::Unlock => given.len() >= needed,
     }
 }
 
@@ -76,6 +77,13 @@ impl Agent {
             );
             return Ok(Outcome::Refused(failure));
         };
+        let rule = parts.proof.rule(&user);
+        let ways: &[Way] = if held { &[Way::Totp, Way::Recovery] } else { &[Way::Mail] };
+        if !ways.iter().any(|way| rule.ways.contains(way)) {
+            let wanted = if held { "an app or a sheet" } else { "a mailed code" };
+            let failure = Failure::of(Cause::ProofWayNotAllowed);
+            return Ok(Outcome::Refused(failure.seen("way", wanted, user.dn.to_string())));
+        }
         let now = self.now();
         let an_hour_ago = Timestamp::from_micros(now.as_micros() - 3_600_000_000);
         if parts.journal.codes_since(user.guid, an_hour_ago, held) >= CODES_AN_HOUR {
@@ -102,6 +110,7 @@ impl Agent {
             person: person.clone(),
             code_hash: code.hash(id.to_string().as_bytes()),
             held,
+            rule: rule.special(),
             stood,
         };
         parts.journal.minted(challenge).await.map_err(|error| no_journal(&error))?;
@@ -129,12 +138,42 @@ impl Agent {
         methods: Option<&Bundle>,
     ) -> Ended<Outcome> {
         let (person, proof_until, renewed) = match self.count_code(header, id, code, methods).await? {
-            Counted::MoreProof(outcome) => return Ok(outcome),
+            Counted::MoreProof(outcome) => {
+                self.mail_second(header, id).await;
+                return Ok(outcome);
+            }
             Counted::Enough { person, until, renewed } => (person, until, renewed),
         };
         let rules = self.read_rules(person, header.operation).await;
         let voucher = self.vouch(header, id, proof_until);
         Ok(Outcome::CodeAccepted { challenge: id, expires_at: proof_until, rules, voucher, renewed })
+    }
+
+    /// A code by mail as the second proof, where the first one was of something held and nothing was mailed yet. Nobody
+    /// waits for it, and a sheet may do as well.
+    async fn mail_second(&self, header: &Header, id: ChallengeId) {
+        let parts = &self.0.parts;
+        let Some(state) = parts.journal.challenge(id) else { return };
+        let challenge = state.challenge;
+        let rule = challenge.rule.unwrap_or_default();
+        if !challenge.held || !rule.ways.contains(&Way::Mail) {
+            return;
+        }
+        let Ok(user) = parts.directory.load_user(challenge.person.object_guid).await else { return };
+        let Some(mail) = user.mail else { return };
+        let code = PlainCode::mint(ids::random());
+        let hash = code.hash(id.to_string().as_bytes());
+        if let Err(error) = parts.journal.mailed(id, self.now(), hash).await {
+            tracing::error!(%error, "no code was mailed as the second proof");
+            return;
+        }
+        let sent = parts
+            .mailer
+            .send_code(&mail, &code, header.operation, header.correlation_id, challenge.expires_at)
+            .await;
+        if let Err(error) = sent {
+            tracing::warn!(job.id = %header.job_id, error = &error as &dyn std::error::Error, "no code was mailed as the second proof");
+        }
     }
 
     /// Tries are looked at one after the other: of many at once, no more count than of those that come by themselves.
@@ -162,6 +201,7 @@ impl Agent {
             return Err(refused(Cause::ProofTooMany));
         }
         let person = challenge.person.object_guid;
+        let rule = challenge.rule.clone().unwrap_or_default();
         let mine = self.open_methods(person, methods);
         let (way, found) = if let Some(hash) = hash {
             // Both are salted hashes: how long the comparison takes tells nothing about the code.
@@ -172,6 +212,7 @@ impl Agent {
             let way = if matches!(code, TypedCode::Totp(_)) { Way::Totp } else { Way::Recovery };
             (way, judged.map(Some))
         };
+        let found = if rule.ways.contains(&way) { found } else { found.and(Err(Wrong::NotAllowed)) };
         let right = match found {
             Ok(right) => right,
             Err(wrong) => {
@@ -186,7 +227,7 @@ impl Agent {
         let (spent, renewed) = right.map_or((None, None), |Right { spent, renewed }| (Some(spent), renewed));
         let given: Vec<Way> =
             state.given.iter().copied().filter(|other| *other != way).chain([way]).collect();
-        if !is_enough(header.operation, &given, !mine.is_empty()) {
+        if !is_enough(header.operation, &given, !mine.is_empty(), rule.needed) {
             journal.given(id, now, way, spent).await.map_err(|error| no_journal(&error))?;
             return Ok(Counted::MoreProof(Outcome::MoreProof { challenge: id, given, renewed }));
         }

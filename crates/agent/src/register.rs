@@ -17,8 +17,8 @@ use keyback_core::message::Header;
 use keyback_core::methods::Bundle;
 use keyback_core::outcome::Outcome;
 use keyback_core::{
-    ChallengeId, CurrentPassword, Failure, MethodId, RecoveryCode, Timestamp, TotpCode, TotpSeed, TypedCode,
-    ids,
+    ChallengeId, CurrentPassword, Failure, MethodId, ObjectGuid, RecoveryCode, Timestamp, TotpCode, TotpSeed,
+    TypedCode, ids,
 };
 use std::time::Duration;
 
@@ -92,9 +92,36 @@ impl Agent {
         state.ok_or_else(|| refused(Cause::ProofExpired))
     }
 
-    fn keep(&self, method: &Method) -> Ended<Outcome> {
-        let kept = self.0.parts.vault.close(method);
-        kept.map(|method| Outcome::Kept { method }).ok_or_else(|| may_pass(Failure::of(Cause::ConfigInvalid)))
+    /// What is added beside what somebody has counts later. Whoever had nothing has proved themselves by mail: what they add
+    /// then counts at once.
+    fn usable_at(&self, state: &ChallengeState, now: Timestamp) -> Timestamp {
+        if state.by_held { now.plus(self.0.parts.proof.freeze) } else { now }
+    }
+
+    fn keep(&self, header: &Header, method: &Method) -> Ended<Outcome> {
+        let kept =
+            self.0.parts.vault.close(method).ok_or_else(|| may_pass(Failure::of(Cause::ConfigInvalid)))?;
+        let usable_at = method.usable_at;
+        let what = match method.secret {
+            Secret::Totp { .. } => "An authenticator app was added",
+            Secret::Recovery { .. } => "Recovery codes were made; those from before count no more",
+        };
+        self.tell(header, method.object_guid, format!("{what}. It counts from {usable_at}."));
+        Ok(Outcome::Kept { method: kept, usable_at })
+    }
+
+    /// Tells the person at their address of record, behind the answer.
+    fn tell(&self, header: &Header, whom: ObjectGuid, what: String) {
+        let (agent, correlation_id, at) = (self.clone(), header.correlation_id, self.now());
+        self.0.afterwards.spawn(async move {
+            let parts = &agent.0.parts;
+            let Ok(user) = parts.directory.load_user(whom).await else { return };
+            let Some(to) = user.mail else { return };
+            if let Err(error) = parts.mailer.send_change(&to, &what, correlation_id, at).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%correlation_id, error, "no notice was mailed");
+            }
+        });
     }
 
     /// Keeps an app that has shown that it has the seed and the time.
@@ -113,12 +140,16 @@ impl Agent {
             Judged::ClockOff(seconds) => return Err(Wrong::ClockOff(seconds).refusal()),
             Judged::Wrong => return Err(Wrong::Code.refusal()),
         };
-        self.keep(&Method {
-            id: method,
-            object_guid: state.challenge.person.object_guid,
-            usable_at: now,
-            secret: Secret::Totp { seed: seed.again(), last_step },
-        })
+        let usable_at = self.usable_at(&state, now);
+        self.keep(
+            header,
+            &Method {
+                id: method,
+                object_guid: state.challenge.person.object_guid,
+                usable_at,
+                secret: Secret::Totp { seed: seed.again(), last_step },
+            },
+        )
     }
 
     /// Keeps a sheet of codes. The one before it is worth nothing from then on.
@@ -137,12 +168,16 @@ impl Agent {
         }
         let salt = ids::random();
         let hashes = codes.iter().map(|code| code.hash(&salt)).collect();
-        self.keep(&Method {
-            id: method,
-            object_guid: state.challenge.person.object_guid,
-            usable_at: now,
-            secret: Secret::Recovery { salt, used: 0, hashes },
-        })
+        let usable_at = self.usable_at(&state, now);
+        self.keep(
+            header,
+            &Method {
+                id: method,
+                object_guid: state.challenge.person.object_guid,
+                usable_at,
+                secret: Secret::Recovery { salt, used: 0, hashes },
+            },
+        )
     }
 
     /// Looks whether a code belongs to one of the person's methods. It is used up by that.
@@ -178,8 +213,10 @@ impl Agent {
         id: ChallengeId,
         method: MethodId,
     ) -> Ended<Outcome> {
-        self.signed_in(header, id)?;
+        let state = self.signed_in(header, id)?;
         self.journal().method_gone(method, self.now()).await.map_err(|error| no_journal(&error))?;
+        let what = "One of the ways in which you prove who you are was removed.".to_owned();
+        self.tell(header, state.challenge.person.object_guid, what);
         Ok(Outcome::Removed { method })
     }
 }

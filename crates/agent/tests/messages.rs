@@ -4,7 +4,8 @@ use anyhow::{Context, Result};
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
 use keyback_agent::passwords::{Blocklist, Breached};
 use keyback_agent::{
-    Agent, AgentKeys, AgentParts, Caps, Journal, MailConfig, Mailer, PasswordFilter, UnsealingKey, Vault,
+    Agent, AgentKeys, AgentParts, Caps, Journal, MailConfig, Mailer, PasswordFilter, ProofPolicy,
+    UnsealingKey, Vault,
 };
 use keyback_codes::Cause;
 use keyback_core::heartbeat::{ASK_IS_GOOD, AgentState, Ask, Bytes32, Head, Heartbeat};
@@ -87,6 +88,7 @@ impl Talk {
             protected_groups: vec![],
             journal: Journal::open(&folder.path().join("journal"), SystemClock.now())?,
             passwords,
+            proof: ProofPolicy::default(),
             vault: Vault::new([&[9; 32]]),
             mailer: Mailer::new(MailConfig {
                 gateway: format!("smtp://{}", sink.address()),

@@ -158,6 +158,8 @@ pub enum Outcome {
     Kept {
         /// The method.
         method: SealedMethod,
+        /// It counts from then on.
+        usable_at: Timestamp,
     },
     /// A method that is registered was tried, and is in order.
     Tested {

@@ -48,7 +48,7 @@ impl Ending {
             Outcome::CodeAccepted { .. } => Self::CodeAccepted,
             Outcome::MoreProof { .. } => Self::MoreProof,
             Outcome::SignedIn { .. } => Self::SignedIn,
-            Outcome::Kept { method } => Self::Kept(method.id),
+            Outcome::Kept { method, .. } => Self::Kept(method.id),
             Outcome::Tested { .. } => Self::Tested,
             Outcome::Removed { method } => Self::Removed(*method),
             Outcome::Refused(failure) => Self::Refused(failure.code, failure.cause),

@@ -68,6 +68,7 @@ fn build_agent(section: &AgentSection, organisation: &str) -> Result<Agent, Trou
         journal: Journal::open(&section.journal, clock.now()).map_err(|error| Trouble::of(BLIND, &error))?,
         caps: section.caps.numbers(),
         passwords: section.passwords()?,
+        proof: section.proof.policy()?,
         vault: keyfiles::vault(section)?,
         mailer: mailer.map_err(|error| Trouble::of(USAGE, &error))?,
         clock,

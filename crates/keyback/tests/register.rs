@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use keyback_testkit::browser::{Browser, Page};
 use keyback_testkit::lab::{Lab, SEEDED_PASSWORD, Samba, TestUser};
 use keyback_testkit::phone::Phone;
-use keyback_testkit::walk::{end_of, job_of, prove};
+use keyback_testkit::walk::{Mailbox, end_of, job_of, prove};
 use std::time::Duration;
 use support::Keyback;
 
@@ -165,12 +165,10 @@ fn recovery_codes_are_shown_once_and_count_once_and_a_new_sheet_ends_the_old() -
 
 /// Names the user and types the mailed code; the page that comes then.
 fn prove_half(keyback: &mut Keyback, browser: &mut Browser, user: &TestUser) -> Result<Page> {
-    use keyback_testkit::walk::Mailbox;
     while keyback.sink.take_code(&user.mail)?.is_some() {}
     let ask = browser.open("/register")?;
     let page = browser.submit(&ask.form()?.fill("user", &user.sam)?)?;
-    let mail = keyback.sink.wait_for(&user.mail, LIMIT, |mail| mail.code().is_some());
-    let code = keyback.runtime.block_on(mail)?.code().context("a code")?;
+    let code = mailed_code(keyback, user)?;
     type_code(browser, &page, &code)
 }
 
@@ -218,7 +216,7 @@ fn the_password_is_tried_after_another_proof_only_and_never_up_to_a_lockout() ->
     let lab = Lab::shared(Samba::V4_24)?;
     let mut keyback = Keyback::start(&lab)?;
     let user = lab.add_user("spray")?;
-    let counted = || lab.attribute(&user.dn, "badPwdCount").map(|count| count.unwrap_or_default());
+    let counted = || lab.attribute(&user.dn, "badPwdCount").map(Option::unwrap_or_default);
     // Without a proof there is no page that takes a password.
     let mut browser = keyback.browser()?;
     assert_eq!(browser.open("/register/password")?.path, "/register");
@@ -256,5 +254,109 @@ fn whoever_is_not_there_sees_what_somebody_without_an_app_sees() -> Result<()> {
         seen.push((words(&page), wrong.status, words(&wrong), sheet.status, words(&sheet)));
     }
     assert_eq!(seen[0], seen[1]);
+    Ok(())
+}
+
+/// A keyback whose agent has this section.
+fn with_proof(lab: &Lab, section: &str) -> Result<Keyback> {
+    let mut keyback = Keyback::init(lab)?;
+    keyback.edit(|text| text.replace("[agent.mail]", &format!("{section}\n\n[agent.mail]")))?;
+    keyback.serve(&[])?;
+    Ok(keyback)
+}
+
+fn mailed_code(keyback: &Keyback, user: &TestUser) -> Result<String> {
+    let mail = keyback.sink.wait_for(&user.mail, LIMIT, |mail| mail.code().is_some());
+    keyback.runtime.block_on(mail)?.code().context("a code")
+}
+
+#[test]
+fn where_two_ways_are_needed_one_is_not_enough_in_either_order() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let mut keyback = with_proof(&lab, "[agent.proof]\nneeded = 2")?;
+    let user = lab.add_user("two")?;
+    let mut browser = keyback.browser()?;
+    sign_in(&mut keyback, &mut browser, &user)?;
+    let phone = add_app(&mut browser)?;
+    let sheet = make_sheet(&mut browser)?;
+
+    let mut browser = keyback.browser()?;
+    while keyback.sink.take_code(&user.mail)?.is_some() {}
+    let ask = browser.open("/reset")?;
+    let page = browser.submit(&ask.form()?.fill("user", &user.sam)?)?;
+    let code = mailed_code(&keyback, &user)?;
+    let page = type_code(&mut browser, &page, &code)?;
+    assert!(page.words().contains("This needs one more"), "{}", page.words());
+    assert_eq!(browser.open("/reset/password")?.path, "/reset/code", "one is not enough");
+    let again = type_code(&mut browser, &page, &code)?;
+    assert!(again.path == "/reset/code", "the same once more is not another: {}", again.path);
+    let page = type_code(&mut browser, &again, &phone.code(30)?)?;
+    assert_eq!(page.path, "/reset/password", "{}", page.words());
+    let end = set_password(&mut browser, &page, "Two-Ways-Pass-1!")?;
+    assert!(end.words().contains("works now"), "{}", end.words());
+
+    while keyback.sink.take_code(&user.mail)?.is_some() {}
+    let mut browser = keyback.browser()?;
+    let page = begin_held(&mut browser, "unlock", &user.sam)?;
+    assert!(keyback.sink.take_code(&user.mail)?.is_none(), "no mail was wanted yet");
+    let page = type_code(&mut browser, &page, &sheet[0])?;
+    assert!(page.words().contains("This needs one more"), "{}", page.words());
+    let page = type_code(&mut browser, &page, &mailed_code(&keyback, &user)?)?;
+    assert_eq!(page.path, "/unlock/confirm", "{}", page.words());
+    Ok(())
+}
+
+#[test]
+fn a_way_that_is_not_accepted_is_answered_like_a_wrong_code_and_named_to_the_administrator() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let keyback = with_proof(&lab, "[agent.proof]\nmethods = [\"totp\", \"recovery\"]")?;
+    let user = lab.add_user("way")?;
+    let mut browser = keyback.browser()?;
+    let ask = browser.open("/reset")?;
+    let page = browser.submit(&ask.form()?.fill("user", &user.sam)?)?;
+    assert!(page.words().contains("If this account can be helped here"), "{}", page.words());
+    let row = keyback.outcome_for(&user.sam)?;
+    assert_eq!(row["cause"], "proof.way_not_allowed", "{row}");
+    let page = type_code(&mut browser, &page, "12345678")?;
+    assert!(page.words().contains("That code is not right"), "{}", page.words());
+    let (status, document) = keyback.json(&["check"])?;
+    assert_eq!(status, 0, "{document}");
+    keyback.edit(|text| text.replace("methods = [\"totp\"", "needed = 3\nmethods = [\"totp\""))?;
+    let refused = keyback.command(&["check"])?;
+    assert!(!refused.status.success());
+    Ok(())
+}
+
+#[test]
+fn what_is_added_beside_something_counts_later_and_each_change_is_mailed() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let mut keyback = Keyback::start(&lab)?;
+    let user = lab.add_user("freeze")?;
+    let mut browser = keyback.browser()?;
+    sign_in(&mut keyback, &mut browser, &user)?;
+    let phone = add_app(&mut browser)?;
+    let told = |what: &str| {
+        let mail = keyback.sink.wait_for(&user.mail, LIMIT, |mail| mail.text().contains(what));
+        keyback.runtime.block_on(mail).map(|mail| mail.text())
+    };
+    let mail = told("An authenticator app was added")?;
+    assert!(!mail.contains("code:"), "{mail}");
+
+    let mut browser = keyback.browser()?;
+    let page = begin_held(&mut browser, "register", &user.sam)?;
+    let page = type_code(&mut browser, &page, &phone.code(30)?)?;
+    let page = browser.submit(&page.form()?.fill("current", SEEDED_PASSWORD)?)?;
+    assert_eq!(page.path, "/register/methods", "{}", page.words());
+    let sheet = make_sheet(&mut browser)?;
+    told("Recovery codes were made")?;
+    assert!(browser.open("/register/methods")?.words().contains("New. Counts from:"));
+    let mut other = keyback.browser()?;
+    let page = begin_held(&mut other, "reset", &user.sam)?;
+    let page = type_code(&mut other, &page, &sheet[0])?;
+    assert!(page.words().contains("you added this only lately"), "{}", page.words());
+    assert_eq!(keyback.outcome_for(&user.sam)?["cause"], "proof.method_frozen");
+    let form = browser.open("/register/methods")?.form_to("/register/remove")?;
+    browser.submit(&form)?;
+    told("was removed")?;
     Ok(())
 }

@@ -709,7 +709,9 @@ impl Jobs {
                     effects.method = renewed.as_ref().map(MethodChange::Used);
                 }
                 Outcome::SignedIn { expires_at, .. } => effects.signed_in_until = Some(*expires_at),
-                Outcome::Kept { method } => effects.method = Some(MethodChange::Kept(method)),
+                Outcome::Kept { method, usable_at } => {
+                    effects.method = Some(MethodChange::Kept(method, *usable_at));
+                }
                 Outcome::Tested { renewed } => effects.method = Some(MethodChange::Used(renewed)),
                 Outcome::Removed { method } => effects.method = Some(MethodChange::Removed(*method)),
                 Outcome::Refused(failure) | Outcome::Retry(failure) | Outcome::Unknown(failure) => {

@@ -35,6 +35,8 @@ pub struct Method {
     pub added_at: Timestamp,
     /// When one of its codes was right last.
     pub used_at: Option<Timestamp>,
+    /// It counts from then on.
+    pub usable_at: Option<Timestamp>,
     /// What only agents can open.
     pub sealed: SealedBytes,
 }
@@ -42,8 +44,8 @@ pub struct Method {
 /// What an agent's answer changes.
 #[derive(Debug, Clone, Copy)]
 pub enum MethodChange<'a> {
-    /// It is registered. A sheet of codes takes the place of the one before it.
-    Kept(&'a SealedMethod),
+    /// It is registered, and counts from then on. A sheet of codes takes the place of the one before it.
+    Kept(&'a SealedMethod, Timestamp),
     /// One of its codes was used.
     Used(&'a SealedMethod),
     /// It counts no more.
@@ -61,6 +63,7 @@ fn read(row: &AnyRow) -> Result<Method, StoreError> {
         name: row.try_get("name")?,
         added_at: Timestamp::from_micros(row.try_get("added_at")?),
         used_at: row.try_get::<Option<i64>, _>("used_at")?.map(Timestamp::from_micros),
+        usable_at: row.try_get::<Option<i64>, _>("usable_at")?.map(Timestamp::from_micros),
         sealed,
     })
 }
@@ -85,10 +88,11 @@ pub(crate) async fn change(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     match change {
-        MethodChange::Kept(method) => {
-            sqlx::query("UPDATE method SET sealed = $1 WHERE id = $2")
+        MethodChange::Kept(method, usable_at) => {
+            sqlx::query("UPDATE method SET sealed = $1, usable_at = $3 WHERE id = $2")
                 .bind(method.sealed.as_bytes())
                 .bind(method.id.to_string())
+                .bind(usable_at.as_micros())
                 .execute(&mut **tx)
                 .await?;
             if method.way == Way::Recovery {

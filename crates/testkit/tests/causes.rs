@@ -40,7 +40,13 @@ const TESTED: [(&str, &[Cause]); 14] = [
     ("crates/keyback/tests/keys.rs", &[Cause::AgentCapUser, Cause::KeyEnrolment]),
     (
         "crates/keyback/tests/register.rs",
-        &[Cause::ProofCodeUsed, Cause::ProofClockOff, Cause::ProofPasswordTries],
+        &[
+            Cause::ProofCodeUsed,
+            Cause::ProofClockOff,
+            Cause::ProofPasswordTries,
+            Cause::ProofMethodFrozen,
+            Cause::ProofWayNotAllowed,
+        ],
     ),
     ("crates/core/src/ids.rs", &[Cause::InputName]),
     ("crates/core/src/secrets.rs", &[Cause::InputPassword]),

@@ -148,6 +148,8 @@ const fn replaces(cause: Cause) -> &'static [Cause] {
         | Cause::ProofTooMany
         | Cause::ProofCodeUsed
         | Cause::ProofClockOff
+        | Cause::ProofMethodFrozen
+        | Cause::ProofWayNotAllowed
         | Cause::ProofPasswordTries
         | Cause::MailUnreachable
         | Cause::MessageRefused
@@ -214,6 +216,8 @@ const fn place(cause: Cause) -> u8 {
         | Cause::ProofTooMany
         | Cause::ProofCodeUsed
         | Cause::ProofClockOff
+        | Cause::ProofMethodFrozen
+        | Cause::ProofWayNotAllowed
         | Cause::ProofPasswordTries
         | Cause::MailUnreachable
         | Cause::MessageRefused

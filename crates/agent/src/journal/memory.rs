@@ -35,6 +35,12 @@ pub(super) enum Record {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         spent: Option<Spent>,
     },
+    /// A code is mailed as the second proof.
+    Mailed {
+        challenge: ChallengeId,
+        at: Timestamp,
+        code_hash: [u8; 32],
+    },
     /// The next thing is a bind with what somebody says is their password.
     PasswordTried {
         job_id: JobId,
@@ -142,6 +148,7 @@ impl Record {
             Self::TookOver { at, .. }
             | Self::Tried { at, .. }
             | Self::Given { at, .. }
+            | Self::Mailed { at, .. }
             | Self::PasswordTried { at, .. }
             | Self::SignedIn { at, .. }
             | Self::MethodGone { at, .. }
@@ -206,6 +213,7 @@ impl Memory {
                     wrong: 0,
                     held_wrong: 0,
                     given: Vec::new(),
+                    by_held: false,
                     proof_until: None,
                     signed_in_until: None,
                     used_by: Vec::new(),
@@ -213,31 +221,34 @@ impl Memory {
                 self.challenges.insert(challenge.id, state);
             }
             Record::Tried { challenge, at, proof_until, held, spent } => {
-                if let Some(state) = self.challenges.get_mut(&challenge) {
+                self.on(challenge, |state| {
                     if proof_until.is_some() {
                         state.proof_until = proof_until;
+                        state.by_held |= held;
                     } else {
                         state.wrong += 1;
                         state.held_wrong += u32::from(held);
                     }
-                }
+                });
                 self.spend(spent, at);
             }
             Record::Given { challenge, at, way, spent } => {
-                if let Some(state) = self.challenges.get_mut(&challenge)
-                    && !state.given.contains(&way)
-                {
+                self.on(challenge, |state| {
+                    state.given.retain(|other| *other != way);
                     state.given.push(way);
-                }
+                    state.by_held |= way != Way::Mail;
+                });
                 self.spend(spent, at);
             }
+            Record::Mailed { challenge, code_hash, .. } => self.on(challenge, |state| {
+                state.challenge.code_hash = code_hash;
+                state.challenge.held = false;
+            }),
             Record::PasswordTried { job_id, at, object_guid } => {
                 self.passwords.insert(job_id, (object_guid, at));
             }
             Record::SignedIn { challenge, until, .. } => {
-                if let Some(state) = self.challenges.get_mut(&challenge) {
-                    state.signed_in_until = Some(until);
-                }
+                self.on(challenge, |state| state.signed_in_until = Some(until));
             }
             Record::MethodGone { method, .. } => {
                 self.gone.insert(method);
@@ -286,6 +297,12 @@ impl Memory {
                 self.state = state;
                 self.counts.excuse(excused);
             }
+        }
+    }
+
+    fn on(&mut self, challenge: ChallengeId, change: impl FnOnce(&mut ChallengeState)) {
+        if let Some(state) = self.challenges.get_mut(&challenge) {
+            change(state);
         }
     }
 
@@ -343,7 +360,9 @@ impl Memory {
             Record::Tried { challenge, spent, .. } | Record::Given { challenge, spent, .. } => {
                 self.challenges.contains_key(challenge) || self.remembers(spent.as_ref())
             }
-            Record::SignedIn { challenge, .. } => self.challenges.contains_key(challenge),
+            Record::SignedIn { challenge, .. } | Record::Mailed { challenge, .. } => {
+                self.challenges.contains_key(challenge)
+            }
             Record::PasswordTried { job_id, .. } => self.passwords.contains_key(job_id),
             Record::MethodGone { method, .. } => self.gone.contains(method),
             Record::Begun(Begin { job_id, .. })

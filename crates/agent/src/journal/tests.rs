@@ -25,6 +25,7 @@ fn challenge(seed: u8) -> Challenge {
         },
         code_hash: [0; 32],
         held: false,
+        rule: None,
         stood: None,
     }
 }

@@ -39,6 +39,8 @@ enum Stage {
     WrongCode,
     /// It was right, and used already.
     Used,
+    /// It was right, of something that counts later.
+    Frozen,
     /// It is of a moment that lies so many seconds from now.
     ClockOff(i64),
     /// Nor were those before it.
@@ -74,6 +76,8 @@ fn expects_held(flow: &Flow) -> bool {
 fn parse_code(flow: &Flow, typed: &[u8]) -> Result<TypedCode, &'static str> {
     let code = std::str::from_utf8(typed).ok().and_then(TypedCode::parse);
     match (code, expects_held(flow)) {
+        // The second one may be of any way that was not the first.
+        (Some(code), _) if !flow.given.is_empty() => Ok(code),
         (Some(code), held) if held != matches!(code, TypedCode::Mailed(_)) => Ok(code),
         (_, false) => Err(words::NOT_EIGHT_DIGITS),
         (_, true) => Err(words::NOT_HELD),
@@ -133,6 +137,7 @@ impl Portal {
             Stage::WrongCode if expects_held(&holder.flow) => Some(Wrong::new("code", words::WRONG_HELD)),
             Stage::WrongCode => Some(Wrong::new("code", words::WRONG_CODE)),
             Stage::Used => Some(Wrong::new("code", words::USED_CODE)),
+            Stage::Frozen => Some(Wrong::new("code", words::FROZEN)),
             Stage::ClockOff(seconds) => Some(Wrong::new("code", &words::clock_off(seconds))),
             Stage::TooMany => Some(Wrong::new("code", words::TOO_MANY_CODES)),
             Stage::Open | Stage::Checking | Stage::Waiting(_) | Stage::Failed(_) => None,
@@ -210,6 +215,8 @@ fn stage_of_checks(jobs: &[Job]) -> Option<Stage> {
     } else if failure.cause == Cause::ProofCodeUsed {
         // Only whoever has the app or the sheet comes here.
         Stage::Used
+    } else if failure.cause == Cause::ProofMethodFrozen {
+        Stage::Frozen
     } else if failure.cause == Cause::ProofClockOff {
         Stage::ClockOff(seconds_off(failure))
     } else {

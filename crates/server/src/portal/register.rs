@@ -10,6 +10,7 @@ use crate::portal::code::seconds_off;
 use crate::portal::finish::source;
 use crate::portal::page::{Frame, Wrong, html};
 use crate::portal::problem::Problem;
+use crate::portal::rules::Moment;
 use crate::portal::words::{self, Words};
 use crate::portal::{Answered, Holder, Portal, Route, Shared, see_other};
 use crate::web::{cookie, form};
@@ -25,8 +26,8 @@ use keyback_core::job::{JobState, Operation};
 use keyback_core::message::Body;
 use keyback_core::methods::MOST_METHODS;
 use keyback_core::{
-    ChallengeId, CorrelationId, CurrentPassword, MethodId, PlainTicket, RecoveryCode, TotpCode, TotpSeed,
-    TypedCode, Way, ids,
+    ChallengeId, CorrelationId, CurrentPassword, MethodId, PlainTicket, RecoveryCode, Timestamp, TotpCode,
+    TotpSeed, TypedCode, Way, ids,
 };
 use keyback_store::{Method, NewMethod};
 use qrcode::render::svg;
@@ -61,6 +62,7 @@ struct MethodsPage<'a> {
     mail_hint: &'a str,
     token: &'a str,
     correlation_id: CorrelationId,
+    now: Timestamp,
     said: Option<&'static str>,
     wrong: Option<Wrong>,
 }
@@ -79,6 +81,11 @@ struct AppPage<'a> {
 }
 
 impl MethodsPage<'_> {
+    /// When a method begins to count, where it does not yet.
+    fn frozen(&self, method: &Method) -> Option<Moment> {
+        method.usable_at.filter(|at| *at > self.now).map(Moment::at_or_after)
+    }
+
     fn is_wrong(&self, field: &str) -> bool {
         self.wrong.as_ref().is_some_and(|wrong| wrong.field == field)
     }
@@ -174,6 +181,7 @@ impl Portal {
             mail_hint: flow.mail_hint.as_deref().unwrap_or_default(),
             token: &flow.form_token,
             correlation_id: flow.correlation_id,
+            now: self.jobs.now(),
             said,
             wrong,
         };

@@ -149,6 +149,9 @@ pub(crate) const HELD_LOST_TODO: &str = "You can start again and have a code mai
 pub(crate) const NOT_HELD: &str =
     "That is not such a code. An app shows 6 digits; a recovery code has 16 letters and digits.";
 pub(crate) const WRONG_HELD: &str = "That code is not right. Type the one that your app shows now, or a recovery code that you have not used.";
+pub(crate) const FROZEN: &str = "That code is right, but you added this only lately: it counts after a while. Use another way until then.";
+pub(crate) const READY: &str = "If a mailed code is your only way in, have a second one ready:";
+pub(crate) const READY_LINK: &str = "set up an app or recovery codes";
 pub(crate) const USED_CODE: &str =
     "That code was used already. Wait until your app shows the next one, or take another recovery code.";
 
@@ -166,6 +169,7 @@ pub(crate) fn clock_off(seconds: i64) -> String {
 // /register, after the password.
 pub(crate) const METHODS_TITLE: &str = "Ways to prove who you are";
 pub(crate) const METHODS_LEAD: &str = "When you forget your password, one of these lets you set a new one. Have two, so that losing one does no harm.";
+pub(crate) const COUNTS_FROM: &str = "New. Counts from:";
 pub(crate) const METHODS_NONE: &str = "You have none yet besides your mail.";
 pub(crate) const ADD_APP: &str = "Add an authenticator app";
 pub(crate) const MAKE_SHEET: &str = "Make recovery codes";
@@ -213,6 +217,7 @@ pub(crate) fn not_registered(failure: &Failure, seconds_off: i64) -> String {
     let known = [
         (Cause::ProofWrongCode, WRONG_APP_CODE),
         (Cause::ProofCodeUsed, USED_CODE),
+        (Cause::ProofMethodFrozen, FROZEN),
         (Cause::TargetWrongPassword, NOT_YOUR_PASSWORD),
         (Cause::ProofPasswordTries, PASSWORD_TRIES),
     ];

@@ -29,7 +29,7 @@ pub const APP_CODE: &str = "123456";
 
 fn kept(id: MethodId, way: Way) -> Outcome {
     let sealed = SealedBytes::new(vec![1; SEALED]).unwrap();
-    Outcome::Kept { method: SealedMethod { id, way, sealed } }
+    Outcome::Kept { method: SealedMethod { id, way, sealed }, usable_at: Timestamp::from_micros(0) }
 }
 
 pub fn challenge() -> ChallengeId {

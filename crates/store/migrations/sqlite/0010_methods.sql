@@ -6,6 +6,7 @@ CREATE TABLE method (
     name        TEXT    NOT NULL,    -- as its person calls it
     added_at    INTEGER NOT NULL,
     used_at     INTEGER,
+    usable_at   INTEGER,             -- as the agent said; it looks by itself
     sealed      BLOB                 -- NULL: the agent was asked to keep it and has not said so yet
 ) STRICT;
 CREATE INDEX method_person ON method (object_guid);

@@ -94,6 +94,8 @@ pub(super) const fn why_not(cause: Cause) -> Option<&'static str> {
         | Cause::ProofTooMany
         | Cause::ProofCodeUsed
         | Cause::ProofClockOff
+        | Cause::ProofMethodFrozen
+        | Cause::ProofWayNotAllowed
         | Cause::ProofPasswordTries => TYPED,
     })
 }
