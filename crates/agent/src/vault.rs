@@ -124,6 +124,17 @@ impl Vault {
         Self(keys.into_iter().map(|key| Kem::derive_keypair(key)).collect())
     }
 
+    /// An app that an administrator brings, for this person. `None` without a key.
+    pub fn bring(
+        &self,
+        id: MethodId,
+        object_guid: ObjectGuid,
+        seed: TotpSeed,
+        usable_at: Timestamp,
+    ) -> Option<SealedMethod> {
+        self.close(&Method { id, object_guid, usable_at, secret: Secret::Totp { seed, last_step: 0 } })
+    }
+
     /// The block for the store. `None` without a key.
     pub(crate) fn close(&self, method: &Method) -> Option<SealedMethod> {
         let (private, public) = self.0.first()?;

@@ -54,6 +54,9 @@ pub enum Activity {
     /// A method was removed.
     #[serde(rename = "User deleted security info")]
     MethodRemoved,
+    /// An administrator brought methods of several people.
+    #[serde(rename = "Admin registered security info")]
+    MethodsImported,
     /// An administrator had a person's data deleted.
     #[serde(rename = "Erase personal data from the audit log")]
     Erased,
@@ -61,7 +64,7 @@ pub enum Activity {
 
 impl Activity {
     /// Every activity.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::CodeRequested,
         Self::CodeChecked,
         Self::Reset,
@@ -71,6 +74,7 @@ impl Activity {
         Self::MethodAdded,
         Self::MethodTested,
         Self::MethodRemoved,
+        Self::MethodsImported,
         Self::Erased,
     ];
 
@@ -86,6 +90,7 @@ impl Activity {
             Self::MethodAdded => "User registered security info",
             Self::MethodTested => "User reviewed security info",
             Self::MethodRemoved => "User deleted security info",
+            Self::MethodsImported => "Admin registered security info",
             Self::Erased => "Erase personal data from the audit log",
         }
     }
@@ -102,7 +107,7 @@ impl Activity {
             | Self::MethodAdded
             | Self::MethodTested
             | Self::MethodRemoved => true,
-            Self::Erased => false,
+            Self::MethodsImported | Self::Erased => false,
         }
     }
 }

@@ -128,6 +128,13 @@ Exit codes: 0 no failure found, 1 failures found, 2 wrong usage, 3 nothing could
         #[command(subcommand)]
         command: JobCommand,
     },
+    /// Bring what people prove themselves with
+    Person {
+        #[command(flatten)]
+        config: ConfigPath,
+        #[command(subcommand)]
+        command: PersonCommand,
+    },
     /// Look at the audit trail, verify it, export it, delete from it
     Audit {
         #[command(flatten)]
@@ -217,6 +224,28 @@ pub enum JobCommand {
         /// At most this long
         #[arg(long, default_value_t = 300, value_name = "N")]
         seconds: u64,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum PersonCommand {
+    /// Bring authenticator apps or hardware tokens of many people, all of them or none
+    #[command(after_help = "\
+FILE is text: the first line is `user,method,value`, then a line a method. USER is a name as `doctor` takes it; method is \
+totp; value is the key in Base32, 160 bits (SHA-1, 6 digits, 30 s). A field holds no comma and no quote.\n\
+Reads the directory and the agent's `agent-methods.key`, so it runs where [server] and [agent] are.\n\
+--json prints {lines, imported, problems: [{line, problem}], not_told: [line]}.\n\
+Exit codes: 0 done, 1 a line is wrong and nothing was done, 2 wrong usage or configuration, 3 it could not look.")]
+    Import {
+        /// Which only its owner may read
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Look at every line, and do nothing
+        #[arg(long)]
+        check: bool,
         /// One JSON document on standard output
         #[arg(long)]
         json: bool,

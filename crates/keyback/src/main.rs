@@ -13,13 +13,14 @@ mod keyfiles;
 mod limits;
 mod output;
 mod page;
+mod person;
 mod relay;
 mod scan;
 mod serve;
 mod tend;
 
 use clap::Parser;
-use cli::{AgentCommand, Cli, Command, JobCommand, KeyCommand};
+use cli::{AgentCommand, Cli, Command, JobCommand, KeyCommand, PersonCommand};
 use output::Trouble;
 use std::process::ExitCode;
 use zeroizing_alloc::ZeroAlloc;
@@ -81,6 +82,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Trouble> {
                 JobCommand::Show { id, json } => job::show(&store, id, json).await,
                 JobCommand::Wait { id, json, seconds } => job::wait(&store, id, seconds, json).await,
             }
+        }
+        Command::Person { config, command: PersonCommand::Import { file, check, json } } => {
+            person::import(&config.load()?, &file, check, json).await
         }
         Command::Audit { config, command } => audit::run(&config.load()?, command).await,
     }

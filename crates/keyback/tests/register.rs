@@ -360,3 +360,46 @@ fn what_is_added_beside_something_counts_later_and_each_change_is_mailed() -> Re
     told("was removed")?;
     Ok(())
 }
+
+#[test]
+fn an_administrator_brings_tokens_all_of_them_or_none() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let keyback = with_proof(&lab, "[agent.proof]\nfreeze_hours = 0")?;
+    let user = lab.add_user("token")?;
+    let key = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXQ";
+    let file = keyback.folder.join("tokens.csv");
+    let import = |lines: &str, more: &[&str]| -> Result<(i32, serde_json::Value)> {
+        std::fs::write(&file, format!("user,method,value\n{lines}"))?;
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        keyback.json(&[&["person", "import", &file.display().to_string()], more].concat())
+    };
+    let good = format!("{},totp,{key}\n", user.sam);
+    let bad = format!("{good}nobody-of-that-name,totp,{key}\noutsider,totp,{key}\n{},totp,JBSW\n", user.sam);
+    let (status, report) = import(&bad, &[])?;
+    assert_eq!((status, report["imported"].as_u64()), (1, Some(0)), "{report}");
+    let lines: Vec<_> =
+        report["problems"].as_array().context("problems")?.iter().map(|one| &one["line"]).collect();
+    assert_eq!(lines, [3, 4, 5], "{report}");
+    assert!(!report.to_string().contains(key));
+    assert_eq!(import(&good, &["--check"])?.1["imported"], 0);
+    let mut browser = keyback.browser()?;
+    let phone = Phone::new(key)?;
+    let page = begin_held(&mut browser, "reset", &user.sam)?;
+    let page = type_code(&mut browser, &page, &phone.code(0)?)?;
+    assert!(page.words().contains("That code is not right"), "nothing was done: {}", page.words());
+
+    let (status, report) = import(&good, &[])?;
+    assert_eq!(
+        (status, report["imported"].as_u64(), &report["not_told"]),
+        (0, Some(1), &serde_json::json!([]))
+    );
+    let mail = keyback.sink.wait_for(&user.mail, LIMIT, |mail| mail.text().contains("registered a token"));
+    keyback.runtime.block_on(mail)?;
+    let page = type_code(&mut browser, &page, &phone.code(0)?)?;
+    assert_eq!(page.path, "/reset/password", "{}", page.words());
+    let rows = keyback.json(&["audit", "list"])?.1;
+    let imported = |row: &&serde_json::Value| row["activityDisplayName"] == "Admin registered security info";
+    assert_eq!(rows.as_array().context("rows")?.iter().filter(imported).count(), 1);
+    assert_eq!(keyback.json(&["audit", "verify"])?.0, 0);
+    Ok(())
+}

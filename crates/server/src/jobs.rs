@@ -607,6 +607,7 @@ impl Jobs {
                 | Activity::MethodAdded
                 | Activity::MethodTested
                 | Activity::MethodRemoved
+                | Activity::MethodsImported
                 | Activity::Erased => None,
             };
             let Ok(_place) = jobs.0.places.clone().acquire_owned().await else { return };

@@ -25,7 +25,7 @@ pub use budget::{BudgetKey, Counted, Door, MOST_SPENDS, Rate, Spend, TurnedAway}
 pub use error::StoreError;
 pub use flow::{Flow, NewFlow};
 pub use job::{Attempt, Checked, Effects, Job, NewCheck, NewJob, Submitted};
-pub use method::{Method, MethodChange, NewMethod};
+pub use method::{Brought, Method, MethodChange, NewMethod};
 pub use open::Store;
 pub use retention::{Erased, Pruned};
 pub use trail::{AuditRow, AuditSpan};

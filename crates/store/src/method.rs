@@ -1,7 +1,9 @@
 //! What people registered to prove themselves with, as far as anybody but an agent can read it.
 
 use crate::flow::parsed;
+use crate::trail::{Entry, append};
 use crate::{Store, StoreError};
+use keyback_core::audit::Activity;
 use keyback_core::methods::SealedBytes;
 use keyback_core::{MethodId, ObjectGuid, SealedMethod, Timestamp, Way};
 use sqlx::any::AnyRow;
@@ -37,6 +39,17 @@ pub struct Method {
     pub used_at: Option<Timestamp>,
     /// It counts from then on.
     pub usable_at: Option<Timestamp>,
+    /// What only agents can open.
+    pub sealed: SealedBytes,
+}
+
+/// A method that an administrator brings.
+#[derive(Debug, Clone)]
+pub struct Brought {
+    /// Whose, and what it is called.
+    pub new: NewMethod,
+    /// It counts from then on.
+    pub usable_at: Timestamp,
     /// What only agents can open.
     pub sealed: SealedBytes,
 }
@@ -131,6 +144,27 @@ impl Store {
         .fetch_all(&mut *self.reader().await?)
         .await?;
         rows.iter().map(read).collect()
+    }
+
+    /// Keeps what an administrator brings, all of it or nothing, with one row of the audit trail that says how many.
+    pub async fn import_methods(&self, brought: &[Brought], now: Timestamp) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let mut tx = self.begin(&mut writer).await?;
+        for method in brought {
+            insert(&mut tx, &method.new).await?;
+            sqlx::query("UPDATE method SET sealed = $1, usable_at = $2 WHERE id = $3")
+                .bind(method.sealed.as_bytes())
+                .bind(method.usable_at.as_micros())
+                .bind(method.new.id.to_string())
+                .execute(&mut *tx)
+                .await?;
+        }
+        let rows = u64::try_from(brought.len()).ok();
+        let head =
+            append(&mut tx, self.audit_head(), &Entry::of_many(Activity::MethodsImported, rows, now)).await?;
+        tx.commit().await?;
+        self.set_head(head);
+        Ok(())
     }
 
     /// Forgets methods that no agent has kept by `before`.

@@ -45,6 +45,7 @@ const fn signature_id(activity: Activity) -> &'static str {
         Activity::MethodAdded => "method-added",
         Activity::MethodTested => "method-tested",
         Activity::MethodRemoved => "method-removed",
+        Activity::MethodsImported => "methods-imported",
         Activity::Erased => "erased",
     }
 }

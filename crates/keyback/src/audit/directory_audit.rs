@@ -22,14 +22,14 @@ const fn step(activity: Activity) -> &'static str {
         Activity::MethodAdded => "User submitted a method to prove who they are",
         Activity::MethodTested => "User submitted a code of a method to test it",
         Activity::MethodRemoved => "User asked to remove a method",
-        Activity::Erased => "",
+        Activity::MethodsImported | Activity::Erased => "",
     }
 }
 
 const fn operation(activity: Activity) -> &'static str {
     match activity {
         Activity::Erased | Activity::MethodRemoved => "Delete",
-        Activity::MethodAdded => "Add",
+        Activity::MethodAdded | Activity::MethodsImported => "Add",
         Activity::CodeRequested
         | Activity::CodeChecked
         | Activity::Reset
