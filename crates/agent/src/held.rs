@@ -11,7 +11,7 @@ use crate::{Agent, Ended};
 use keyback_codes::Cause;
 use keyback_core::methods::Bundle;
 use keyback_core::outcome::Outcome;
-use keyback_core::{Failure, JobId, ObjectGuid, SealedMethod, Timestamp, TypedCode};
+use keyback_core::{Failure, JobId, ObjectGuid, SealedMethod, Timestamp, TypedCode, Way};
 
 /// Wrong codes of one person in 24 hours, however they came: at six digits and three steps, a guesser succeeds once in
 /// forty years of such days.
@@ -19,6 +19,7 @@ const WRONG_A_DAY: u32 = 20;
 
 /// A right code.
 pub(crate) struct Right {
+    pub(crate) way: Way,
     pub(crate) spent: Spent,
     /// The method, as it has to be kept from now on.
     pub(crate) renewed: Option<SealedMethod>,
@@ -118,8 +119,17 @@ impl Agent {
                 let secret = Secret::Recovery { salt: *salt, used: used | bit, hashes: hashes.clone() };
                 (Once::Place(place), used & bit != 0, secret)
             }
+            (Secret::Pass { salt, hash, expires_at }, TypedCode::Recovery(code)) => {
+                if code.hash(salt) != *hash || now > *expires_at {
+                    return Err(Wrong::Code);
+                }
+                // It is not kept any longer; the journal remembers that it was used.
+                let secret = Secret::Pass { salt: *salt, hash: *hash, expires_at: now };
+                (Once::Place(0), false, secret)
+            }
             _ => return Err(Wrong::Code),
         };
+        let way = secret.way();
         if method.usable_at > now {
             return Err(Wrong::Frozen(method.usable_at));
         }
@@ -131,6 +141,6 @@ impl Agent {
         }
         let next = Method { secret, ..*method };
         let renewed = self.0.parts.vault.close(&next);
-        Ok(Right { spent: Spent { method: method.id, what, job_id }, renewed })
+        Ok(Right { way, spent: Spent { method: method.id, what, job_id }, renewed })
     }
 }

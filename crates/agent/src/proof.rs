@@ -40,7 +40,7 @@ enum Counted {
 /// that was taken over would be enough to replace it.
 /// Two ways are not asked for there: the password is one more, and the second way may be what they are here for.
 fn is_enough(operation: Operation, given: &[Way], has_methods: bool, needed: usize) -> bool {
-    let held = given.iter().any(|way| matches!(way, Way::Totp | Way::Recovery));
+    let held = given.iter().any(|way| *way != Way::Mail);
     match operation {
         Operation::Register => held || !has_methods,
         Operation::Reset | Operation::Change | Operation::Unlock => given.len() >= needed,
@@ -78,9 +78,9 @@ impl Agent {
             return Ok(Outcome::Refused(failure));
         };
         let rule = parts.proof.rule(&user);
-        let ways: &[Way] = if held { &[Way::Totp, Way::Recovery] } else { &[Way::Mail] };
+        let ways: &[Way] = if held { &[Way::Totp, Way::Recovery, Way::Pass] } else { &[Way::Mail] };
         if !ways.iter().any(|way| rule.ways.contains(way)) {
-            let wanted = if held { "an app or a sheet" } else { "a mailed code" };
+            let wanted = if held { "an app, a sheet or a pass" } else { "a mailed code" };
             let failure = Failure::of(Cause::ProofWayNotAllowed);
             return Ok(Outcome::Refused(failure.seen("way", wanted, user.dn.to_string())));
         }
@@ -209,8 +209,8 @@ impl Agent {
         } else {
             self.check_held_tries(person)?;
             let judged = self.judge_held(&mine, code, header.job_id, now);
-            let way = if matches!(code, TypedCode::Totp(_)) { Way::Totp } else { Way::Recovery };
-            (way, judged.map(Some))
+            let typed = if matches!(code, TypedCode::Totp(_)) { Way::Totp } else { Way::Recovery };
+            (judged.as_ref().map_or(typed, |right| right.way), judged.map(Some))
         };
         let found = if rule.ways.contains(&way) { found } else { found.and(Err(Wrong::NotAllowed)) };
         let right = match found {
@@ -218,13 +218,14 @@ impl Agent {
             Err(wrong) => {
                 let kept = match way {
                     Way::Mail => journal.tried(id, now, None).await,
-                    Way::Totp | Way::Recovery => journal.tried_held(id, now, None, None).await,
+                    Way::Totp | Way::Recovery | Way::Pass => journal.tried_held(id, now, None, None).await,
                 };
                 kept.map_err(|error| no_journal(&error))?;
                 return Err(wrong.refusal());
             }
         };
-        let (spent, renewed) = right.map_or((None, None), |Right { spent, renewed }| (Some(spent), renewed));
+        let (spent, renewed) =
+            right.map_or((None, None), |Right { spent, renewed, .. }| (Some(spent), renewed));
         let given: Vec<Way> =
             state.given.iter().copied().filter(|other| *other != way).chain([way]).collect();
         if !is_enough(header.operation, &given, !mine.is_empty(), rule.needed) {
@@ -234,7 +235,7 @@ impl Agent {
         let until = now.plus(PROOF_IS_GOOD);
         let kept = match way {
             Way::Mail => journal.tried(id, now, Some(until)).await,
-            Way::Totp | Way::Recovery => journal.tried_held(id, now, Some(until), spent).await,
+            Way::Totp | Way::Recovery | Way::Pass => journal.tried_held(id, now, Some(until), spent).await,
         };
         kept.map_err(|error| no_journal(&error))?;
         Ok(Counted::Enough { person, until, renewed })

@@ -104,7 +104,9 @@ impl Agent {
         let usable_at = method.usable_at;
         let what = match method.secret {
             Secret::Totp { .. } => "An authenticator app was added",
-            Secret::Recovery { .. } => "Recovery codes were made; those from before count no more",
+            Secret::Recovery { .. } | Secret::Pass { .. } => {
+                "Recovery codes were made; those from before count no more"
+            }
         };
         self.tell(header, method.object_guid, format!("{what}. It counts from {usable_at}."));
         Ok(Outcome::Kept { method: kept, usable_at })

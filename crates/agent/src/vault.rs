@@ -7,7 +7,7 @@
 use hpke::{Deserializable, Kem as _, OpModeR, OpModeS, Serializable};
 use keyback_core::keys::{Aead, Kdf, Kem};
 use keyback_core::methods::{SEALED, SealedBytes};
-use keyback_core::{MethodId, ObjectGuid, RecoveryCode, SealedMethod, Timestamp, TotpSeed, Way};
+use keyback_core::{MethodId, ObjectGuid, RecoveryCode, SealedMethod, Timestamp, TotpSeed, Way, ids};
 use zeroize::Zeroizing;
 
 const INFO: &[u8] = b"keyback/methods/1";
@@ -21,6 +21,7 @@ const SALT: usize = 16;
 const HASH: usize = 32;
 const TOTP: u8 = 1;
 const SHEET: u8 = 2;
+const PASS: u8 = 3;
 
 type PrivateKey = <Kem as hpke::Kem>::PrivateKey;
 type PublicKey = <Kem as hpke::Kem>::PublicKey;
@@ -43,6 +44,8 @@ pub(crate) enum Secret {
         used: u16,
         hashes: Vec<[u8; HASH]>,
     },
+    /// A pass of the help desk's.
+    Pass { salt: [u8; SALT], hash: [u8; HASH], expires_at: Timestamp },
 }
 
 impl Secret {
@@ -50,6 +53,7 @@ impl Secret {
         match self {
             Self::Totp { .. } => Way::Totp,
             Self::Recovery { .. } => Way::Recovery,
+            Self::Pass { .. } => Way::Pass,
         }
     }
 }
@@ -83,6 +87,12 @@ impl Method {
                 bytes.extend_from_slice(&used.to_le_bytes());
                 hashes.iter().for_each(|hash| bytes.extend_from_slice(hash));
             }
+            Secret::Pass { salt, hash, expires_at } => {
+                bytes.push(PASS);
+                bytes.extend_from_slice(salt);
+                bytes.extend_from_slice(hash);
+                bytes.extend_from_slice(&expires_at.as_micros().to_le_bytes());
+            }
         }
         bytes.resize(PLAIN, 0);
         bytes
@@ -106,6 +116,12 @@ impl Method {
                 let hashes: Vec<[u8; HASH]> =
                     rest.as_chunks::<HASH>().0.iter().take(RecoveryCode::SHEET).copied().collect();
                 Secret::Recovery { salt, used: u16::from_le_bytes(used), hashes }
+            }
+            (VERSION, PASS) => {
+                let (&salt, rest) = rest.split_first_chunk::<SALT>()?;
+                let (&hash, rest) = rest.split_first_chunk::<HASH>()?;
+                let expires_at = Timestamp::from_micros(i64::from_le_bytes(*rest.first_chunk()?));
+                Secret::Pass { salt, hash, expires_at }
             }
             _ => return None,
         };
@@ -133,6 +149,19 @@ impl Vault {
         usable_at: Timestamp,
     ) -> Option<SealedMethod> {
         self.close(&Method { id, object_guid, usable_at, secret: Secret::Totp { seed, last_step: 0 } })
+    }
+
+    /// A pass for this person, which counts at once and until then. `None` without a key.
+    pub fn pass(
+        &self,
+        id: MethodId,
+        object_guid: ObjectGuid,
+        code: &RecoveryCode,
+        (now, expires_at): (Timestamp, Timestamp),
+    ) -> Option<SealedMethod> {
+        let salt = ids::random();
+        let secret = Secret::Pass { salt, hash: code.hash(&salt), expires_at };
+        self.close(&Method { id, object_guid, usable_at: now, secret })
     }
 
     /// The block for the store. `None` without a key.

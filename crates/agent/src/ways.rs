@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Ways that exist.
-const ALL: [Way; 3] = [Way::Mail, Way::Totp, Way::Recovery];
+const ALL: [Way; 4] = [Way::Mail, Way::Totp, Way::Recovery, Way::Pass];
 
 /// What is asked of one person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

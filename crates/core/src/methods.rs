@@ -25,6 +25,8 @@ pub enum Way {
     Totp,
     /// A code from a sheet, each good for once.
     Recovery,
+    /// A code that the help desk gave, good for once and for some hours.
+    Pass,
 }
 
 impl Way {
@@ -34,6 +36,7 @@ impl Way {
             Self::Mail => "mail",
             Self::Totp => "totp",
             Self::Recovery => "recovery",
+            Self::Pass => "pass",
         }
     }
 }
@@ -52,7 +55,7 @@ pub struct UnknownWay(String);
 impl FromStr for Way {
     type Err = UnknownWay;
     fn from_str(text: &str) -> Result<Self, UnknownWay> {
-        [Self::Mail, Self::Totp, Self::Recovery]
+        [Self::Mail, Self::Totp, Self::Recovery, Self::Pass]
             .into_iter()
             .find(|way| way.name() == text)
             .ok_or_else(|| UnknownWay(text.to_owned()))

@@ -20,7 +20,7 @@ mod serve;
 mod tend;
 
 use clap::Parser;
-use cli::{AgentCommand, Cli, Command, JobCommand, KeyCommand, PersonCommand};
+use cli::{AgentCommand, Cli, Command, JobCommand, KeyCommand, PassCommand, PersonCommand};
 use output::Trouble;
 use std::process::ExitCode;
 use zeroizing_alloc::ZeroAlloc;
@@ -85,6 +85,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Trouble> {
         }
         Command::Person { config, command: PersonCommand::Import { file, check, json } } => {
             person::import(&config.load()?, &file, check, json).await
+        }
+        Command::Pass { config, command: PassCommand::Create { user, hours, json } } => {
+            person::create_pass(&config.load()?, &user, hours, json).await
         }
         Command::Audit { config, command } => audit::run(&config.load()?, command).await,
     }

@@ -10,17 +10,20 @@ use data_encoding::BASE32_NOPAD;
 use keyback_ad::{Dn, FindError, User};
 use keyback_agent::Vault;
 use keyback_core::methods::MOST_METHODS;
-use keyback_core::{Clock, CorrelationId, MethodId, SystemClock, TotpSeed, UserName, Way, ids};
+use keyback_core::{Clock, CorrelationId, MethodId, RecoveryCode, SystemClock, TotpSeed, UserName, Way, ids};
 use keyback_store::{Brought, NewMethod, Store};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 const HEAD: &str = "user,method,value";
 /// What such a method is called on its person's page.
 const NAME: &str = "Token";
+/// And a pass.
+const PASS_NAME: &str = "Pass of the help desk";
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Problem {
@@ -141,15 +144,62 @@ pub async fn import(config: &Config, file: &Path, check: bool, json: bool) -> Re
     if report.problems.is_empty() && !check {
         store.import_methods(&brought, now).await?;
         report.imported = brought.len();
-        report.not_told = tell(config, &people).await?;
+        let what = "An administrator registered a token with which you can prove who you are.";
+        report.not_told = tell(config, &people, what).await?;
     }
     show(&report, check, json)
 }
 
+/// `keyback pass create`.
+pub async fn create_pass(
+    config: &Config,
+    user: &UserName,
+    hours: u32,
+    json: bool,
+) -> Result<ExitCode, Trouble> {
+    let section = config.agent()?;
+    config.server()?;
+    let directory = section.directory()?;
+    let unreadable = |error: FindError| Trouble::of(BLIND, &error);
+    let found = directory.find_user(user).await.map_err(unreadable)?;
+    let scope = directory.resolve_scope(&section.scope).await.map_err(unreadable)?;
+    let store = serve::open_store(config).await?;
+    if let Some(problem) = judge(&found, &scope, &store, 1).await? {
+        output::say(&problem);
+        return Ok(ExitCode::from(FOUND));
+    }
+    let now = SystemClock.now();
+    let expires_at = now.plus(Duration::from_hours(u64::from(hours)));
+    let (id, code) =
+        (MethodId::from_random(ids::random()), RecoveryCode::mint(&Zeroizing::new(ids::random())));
+    let sealed = keyfiles::vault(section)?.pass(id, found.guid, &code, (now, expires_at));
+    let sealed = sealed.ok_or(ConfigError::Missing("agent"))?.sealed;
+    let name = PASS_NAME.to_owned();
+    let new = NewMethod { id, object_guid: found.guid, way: Way::Pass, name, added_at: now };
+    store.import_methods(&[Brought { new, usable_at: now, sealed }], now).await?;
+    let what = "The help desk made a pass for you: a code with which you can prove who you are, once.";
+    let people = [(1, found)];
+    let told = tell(config, &people, what).await?.is_empty();
+    let code = code.grouped();
+    if json {
+        let document =
+            serde_json::json!({ "pass": code.as_str(), "expires_at": expires_at.to_string(), "told": told });
+        output::say_json(&document)?;
+    } else {
+        output::say(&format!("{}  good for once, until {expires_at}", code.as_str()));
+        output::note(
+            "Hand it over in person: it opens this account. The person types it behind \u{201c}I have an app or another code\u{201d}.",
+        );
+        if !told {
+            output::note("No mail reached the person.");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Mails everybody whom something was brought; the lines of those whom no mail reached.
-async fn tell(config: &Config, people: &[(usize, User)]) -> Result<Vec<usize>, Trouble> {
+async fn tell(config: &Config, people: &[(usize, User)], what: &str) -> Result<Vec<usize>, Trouble> {
     let mailer = serve::mailer(config.agent()?, &config.organisation.name)?;
-    let what = "An administrator registered a token with which you can prove who you are.";
     let mut not_told = Vec::new();
     for (number, user) in people {
         let id = CorrelationId::from_random(ids::random());

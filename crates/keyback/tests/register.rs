@@ -403,3 +403,28 @@ fn an_administrator_brings_tokens_all_of_them_or_none() -> Result<()> {
     assert_eq!(keyback.json(&["audit", "verify"])?.0, 0);
     Ok(())
 }
+
+#[test]
+fn a_pass_lets_somebody_in_once_who_has_nothing_else() -> Result<()> {
+    let lab = Lab::shared(Samba::V4_24)?;
+    let keyback = Keyback::start(&lab)?;
+    let user = lab.add_user("pass")?;
+    assert_eq!(keyback.command(&["pass", "create", "outsider"])?.status.code(), Some(1), "out of scope");
+    let (status, document) = keyback.json(&["pass", "create", &user.sam])?;
+    assert_eq!((status, &document["told"]), (0, &serde_json::json!(true)), "{document}");
+    let pass = document["pass"].as_str().context("a pass")?;
+    let mail = keyback.sink.wait_for(&user.mail, LIMIT, |mail| mail.text().contains("made a pass"));
+    let mail = keyback.runtime.block_on(mail)?;
+    assert!(!mail.text().contains(pass));
+    let mut browser = keyback.browser()?;
+    let page = begin_held(&mut browser, "reset", &user.sam)?;
+    let page = type_code(&mut browser, &page, pass)?;
+    assert_eq!(page.path, "/reset/password", "{}", page.words());
+    let end = set_password(&mut browser, &page, "Passed-In-1!")?;
+    assert!(end.words().contains("works now"), "{}", end.words());
+    let mut again = keyback.browser()?;
+    let page = begin_held(&mut again, "reset", &user.sam)?;
+    let page = type_code(&mut again, &page, pass)?;
+    assert!(page.words().contains("That code is not right"), "{}", page.words());
+    Ok(())
+}

@@ -420,8 +420,8 @@ impl Jobs {
     async fn forget_what_is_over(&self) -> Result<(), StoreError> {
         self.0.store.forget_flows(self.now()).await?;
         self.0.store.forget_budgets(self.now()).await?;
-        let an_hour_ago = Timestamp::from_micros(self.now().as_micros() - 3_600_000_000);
-        self.0.store.forget_unkept_methods(an_hour_ago).await?;
+        let ago = |hours: i64| Timestamp::from_micros(self.now().as_micros() - hours * 3_600_000_000);
+        self.0.store.forget_unkept_methods(ago(1), ago(24 * 7 + 1)).await?;
         Ok(())
     }
 

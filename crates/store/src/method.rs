@@ -119,6 +119,13 @@ pub(crate) async fn change(
                 .await?;
             }
         }
+        // Good for once: nothing is left to be kept.
+        MethodChange::Used(method) if method.way == Way::Pass => {
+            sqlx::query("DELETE FROM method WHERE id = $1")
+                .bind(method.id.to_string())
+                .execute(&mut **tx)
+                .await?;
+        }
         MethodChange::Used(method) => {
             sqlx::query("UPDATE method SET sealed = $1, used_at = $2 WHERE id = $3")
                 .bind(method.sealed.as_bytes())
@@ -167,12 +174,20 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets methods that no agent has kept by `before`.
-    pub async fn forget_unkept_methods(&self, before: Timestamp) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM method WHERE sealed IS NULL AND added_at < $1")
-            .bind(before.as_micros())
-            .execute(&mut *self.writer().await?)
-            .await?;
+    /// Forgets methods that no agent has kept by `before`, and passes from before `a_week_ago`.
+    pub async fn forget_unkept_methods(
+        &self,
+        before: Timestamp,
+        a_week_ago: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "DELETE FROM method WHERE (sealed IS NULL AND added_at < $1) OR (way = $2 AND added_at < $3)",
+        )
+        .bind(before.as_micros())
+        .bind(Way::Pass.name())
+        .bind(a_week_ago.as_micros())
+        .execute(&mut *self.writer().await?)
+        .await?;
         Ok(())
     }
 }

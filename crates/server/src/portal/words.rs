@@ -139,11 +139,10 @@ pub(crate) const WRONG_CODE: &str =
     "That code is not right, or it is too old. Look for the newest mail and type its code.";
 pub(crate) const TOO_MANY_CODES: &str = "Too many codes were wrong. Start again, and we mail you a new one.";
 pub(crate) const NOT_THE_SAME: &str = "The two new passwords are not the same. Type both again.";
-pub(crate) const HAVE_A_CODE: &str = "I have an app or recovery codes";
-pub(crate) const TYPE_HELD: &str =
-    "Type the 6-digit code that your authenticator app shows now, or one of your recovery codes.";
+pub(crate) const HAVE_A_CODE: &str = "I have an app or another code";
+pub(crate) const TYPE_HELD: &str = "Type the 6-digit code that your authenticator app shows now, or one of your recovery codes, or the code that your help desk gave you.";
 pub(crate) const ONE_MORE: &str = "That code was right. This needs one more.";
-pub(crate) const HELD_LABEL: &str = "Code from your app or your sheet";
+pub(crate) const HELD_LABEL: &str = "Your code";
 pub(crate) const HELD_LOST: &str = "Neither at hand?";
 pub(crate) const HELD_LOST_TODO: &str = "You can start again and have a code mailed to you. If that is not enough for what you want to do, your help desk can help you.";
 pub(crate) const NOT_HELD: &str =
@@ -209,6 +208,7 @@ pub(crate) const fn way(way: &Way) -> &'static str {
         Way::Mail => "Code by mail",
         Way::Totp => "Authenticator app",
         Way::Recovery => "Recovery codes",
+        Way::Pass => "Pass of the help desk",
     }
 }
 
