@@ -4,14 +4,15 @@
 
 use crate::limits::ServerLimits;
 use crate::output::{Trouble, USAGE};
+use crate::proofs::Proof;
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
+use keyback_agent::PasswordFilter;
 use keyback_agent::passwords::{Blocklist, Breached, ListError};
-use keyback_agent::{GroupRule, PasswordFilter, ProofPolicy, ProofRule};
 use keyback_codes::{Cause, Explain};
-use keyback_core::{ObjectGuid, Way};
+use keyback_core::ObjectGuid;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
-use std::num::{NonZeroU8, NonZeroU32, NonZeroU64};
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -129,67 +130,6 @@ pub struct Agent {
     pub proof: Proof,
     /// Which passwords it does not write. Without it, only the directory judges.
     pub passwords: Option<Passwords>,
-}
-
-/// Which ways to prove oneself the agent accepts, and how many it needs; what is left out keeps its default.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Proof {
-    /// `mail`, `totp`, `recovery`; all of them when absent.
-    methods: Option<Vec<Way>>,
-    /// How many of them.
-    needed: Option<NonZeroU8>,
-    /// What is added beside what somebody has counts after this.
-    freeze_hours: Option<u32>,
-    /// The same for members of groups.
-    #[serde(default)]
-    group: Vec<ProofGroup>,
-}
-
-/// What is asked of the members of a group.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ProofGroup {
-    /// Its SID.
-    sid: String,
-    methods: Option<Vec<Way>>,
-    needed: Option<NonZeroU8>,
-}
-
-impl Proof {
-    /// As the agent takes it.
-    pub fn policy(&self) -> Result<ProofPolicy, ConfigError> {
-        let wrong = |problem: String, remedy: &str| ConfigError::Value {
-            path: "keyback.toml".into(),
-            key: "agent.proof",
-            problem,
-            remedy: remedy.to_owned(),
-        };
-        let count = |needed: Option<NonZeroU8>| needed.map(|needed| usize::from(needed.get()));
-        let default = ProofPolicy::default();
-        let everybody = ProofRule {
-            ways: self.methods.clone().unwrap_or(default.everybody.ways),
-            needed: count(self.needed).unwrap_or(default.everybody.needed),
-        };
-        let mut groups = Vec::new();
-        for group in &self.group {
-            let sid = group.sid.parse().map_err(|error| {
-                wrong(format!("{:?}: {error}", group.sid), "Write the group's SID: S-1-5-21-…-1105.")
-            })?;
-            groups.push(GroupRule { group: sid, ways: group.methods.clone(), needed: count(group.needed) });
-        }
-        for (ways, needed) in std::iter::once((Some(&everybody.ways), everybody.needed))
-            .chain(groups.iter().map(|group| (group.ways.as_ref(), group.needed.unwrap_or(everybody.needed))))
-        {
-            let ways = ways.unwrap_or(&everybody.ways);
-            if !(1..=2).contains(&needed) || ways.len() < needed {
-                let problem = format!("{needed} of {} methods are needed", ways.len());
-                return Err(wrong(problem, "Need one or two, and name as many methods at least."));
-            }
-        }
-        let freeze = self.freeze_hours.map_or(default.freeze, |hours| Duration::from_hours(u64::from(hours)));
-        Ok(ProofPolicy { everybody, groups, freeze })
-    }
 }
 
 /// Which passwords the agent does not write. The section alone keeps people's own names out.

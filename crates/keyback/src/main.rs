@@ -14,6 +14,7 @@ mod limits;
 mod output;
 mod page;
 mod person;
+mod proofs;
 mod relay;
 mod scan;
 mod serve;
