@@ -105,6 +105,8 @@ struct Inner {
     turns: Mutex<HashMap<JobId, Arc<tokio::sync::Mutex<()>>>>,
     /// Held while something that somebody typed is compared and counted.
     tries: tokio::sync::Mutex<()>,
+    /// Held while a password is tried: what the directory has counted is read before. Codes do not wait for that.
+    sign_ins: tokio::sync::Mutex<()>,
     afterwards: TaskTracker,
     doctors: Semaphore,
     #[cfg(feature = "simulation")]
@@ -120,6 +122,7 @@ impl Inner {
             bounds: Mutex::new(None),
             turns: Mutex::new(HashMap::new()),
             tries: tokio::sync::Mutex::new(()),
+            sign_ins: tokio::sync::Mutex::new(()),
             afterwards: TaskTracker::new(),
             doctors: Semaphore::new(refusal::AT_ONCE),
             #[cfg(feature = "simulation")]

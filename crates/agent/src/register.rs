@@ -39,7 +39,7 @@ impl Agent {
         id: ChallengeId,
         current: &CurrentPassword,
     ) -> Ended<Outcome> {
-        let _one = self.0.tries.lock().await;
+        let _one = self.0.sign_ins.lock().await;
         check_operation(header)?;
         self.check_proof(header, id, header.job_id)?;
         let parts = &self.0.parts;
