@@ -18,6 +18,7 @@ mod probe;
 mod reply;
 mod settle;
 mod sid;
+mod sign_in;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod time;
@@ -41,6 +42,7 @@ pub use probe::{DcReport, StepReport};
 pub use reply::{named_cause, read_reply};
 pub use settle::Settled;
 pub use sid::{NotASid, Sid};
+pub use sign_in::{PasswordCheck, SignedIn};
 pub use time::FileTime;
 pub use tls::Certificate;
 pub use write::{Pin, Write};

@@ -106,6 +106,7 @@ pub fn named_cause(operation: Operation, reply: &ServerReply) -> Option<Cause> {
         Operation::Reset => Asked::Reset,
         Operation::Change => Asked::Change,
         Operation::Unlock => Asked::Unlock,
+        Operation::Register => return None,
     };
     match classify(asked, reply) {
         Meaning::CannotChange => Some(Cause::RightsCannotChange),

@@ -34,7 +34,7 @@ pub enum Settled {
 
 /// What a bind with the new password tells about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Proof {
+pub(crate) enum Proof {
     Ours,
     NotOurs,
     None,
@@ -181,7 +181,7 @@ impl Inner {
 }
 
 /// Each of these states is told only to whoever has the right password; 775 to anybody.
-fn proof(result: u32, bind_data: Option<u32>) -> Proof {
+pub(crate) fn proof(result: u32, bind_data: Option<u32>) -> Proof {
     match (result, bind_data) {
         (0, _) | (49, Some(0x530 | 0x531 | 0x532 | 0x533 | 0x701 | 0x773)) => Proof::Ours,
         (49, Some(0x52e)) => Proof::NotOurs,

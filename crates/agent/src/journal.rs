@@ -8,16 +8,19 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
-pub use memory::Begin;
+pub use memory::{Begin, Once, Spent};
 
 use crate::caps::{Caps, Full};
+use crate::ways::ProofRule;
 use keyback_ad::Pin;
 use keyback_codes::{Cause, Explain};
 use keyback_core::audit;
 use keyback_core::heartbeat::{AgentState, Bytes32, Head};
 use keyback_core::job::Operation;
 use keyback_core::outcome::Outcome;
-use keyback_core::{ChallengeId, Failure, JobId, JournalId, ObjectGuid, Person, Timestamp, ids};
+use keyback_core::{
+    ChallengeId, Failure, JobId, JournalId, MethodId, ObjectGuid, Person, Timestamp, Way, ids,
+};
 use memory::{Memory, Record};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -48,6 +51,12 @@ pub struct Challenge {
     pub person: Person,
     /// Of the code, salted with the challenge's id.
     pub code_hash: [u8; 32],
+    /// No code was mailed: the person wants to prove themselves with something that they hold.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    /// What is asked of the person, where that is not what is asked of everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<ProofRule>,
     /// How the user stood when the code was minted, where other agents may have to go by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stood: Option<Pin>,
@@ -60,8 +69,16 @@ pub struct ChallengeState {
     pub challenge: Challenge,
     /// Wrong codes so far.
     pub wrong: u32,
+    /// Those of them that were no mailed ones.
+    pub held_wrong: u32,
+    /// Ways in which a right code was given, while another one is needed.
+    pub given: Vec<Way>,
+    /// The proof is of something that the person holds.
+    pub by_held: bool,
     /// The code was right; the proof holds until then.
     pub proof_until: Option<Timestamp>,
+    /// The person's password was right; they may look after their methods until then.
+    pub signed_in_until: Option<Timestamp>,
     /// The jobs that rested on it.
     pub used_by: Vec<JobId>,
 }
@@ -228,13 +245,44 @@ impl Journal {
         locked(&self.0.memory).vouched.get(&challenge).cloned().unwrap_or_default()
     }
 
-    /// How many codes were mailed to somebody since `since`.
-    pub fn codes_since(&self, whom: ObjectGuid, since: Timestamp) -> usize {
+    /// How many codes were mailed to somebody since `since`; or how often they began without one (`held`).
+    pub fn codes_since(&self, whom: ObjectGuid, since: Timestamp, held: bool) -> usize {
         let memory = locked(&self.0.memory);
         let to_them = |state: &&ChallengeState| {
-            state.challenge.person.object_guid == whom && state.challenge.at >= since
+            let Challenge { person, at, held: without, .. } = &state.challenge;
+            person.object_guid == whom && *at >= since && *without == held
         };
         memory.challenges.values().filter(to_them).count()
+    }
+
+    /// How many wrong codes were tried for somebody in a day, of those that are no mailed ones.
+    pub fn held_wrong(&self, whom: ObjectGuid) -> u32 {
+        let memory = locked(&self.0.memory);
+        let theirs = |state: &&ChallengeState| state.challenge.person.object_guid == whom;
+        memory.challenges.values().filter(theirs).map(|state| state.held_wrong).sum()
+    }
+
+    /// The job that used this code up, or one after it.
+    pub fn spent_by(&self, method: MethodId, what: Once) -> Option<JobId> {
+        let memory = locked(&self.0.memory);
+        match what {
+            Once::Step(step) => {
+                memory.steps.get(&method).filter(|(newest, ..)| step <= *newest).map(|(_, job_id, _)| *job_id)
+            }
+            Once::Place(place) => memory.places.get(&(method, place)).copied(),
+        }
+    }
+
+    /// Whether this method was removed.
+    pub fn is_gone(&self, method: MethodId) -> bool {
+        locked(&self.0.memory).gone.contains(&method)
+    }
+
+    /// How many passwords were tried for somebody since `since`, and whether `job_id` did.
+    pub fn passwords_since(&self, whom: ObjectGuid, since: Timestamp, job_id: JobId) -> (usize, bool) {
+        let memory = locked(&self.0.memory);
+        let lately = memory.passwords.values().filter(|(guid, at)| *guid == whom && *at >= since).count();
+        (lately, memory.passwords.contains_key(&job_id))
     }
 
     /// The highest head of the server's audit chain that this agent was ever given.
@@ -278,7 +326,64 @@ impl Journal {
         at: Timestamp,
         proof_until: Option<Timestamp>,
     ) -> Result<(), JournalError> {
-        self.append(Record::Tried { challenge, at, proof_until }, true).await
+        self.append(Record::Tried { challenge, at, proof_until, held: false, spent: None }, true).await
+    }
+
+    /// The same for a code of something that the person holds. `spent`: it was right, and good for this once.
+    pub async fn tried_held(
+        &self,
+        challenge: ChallengeId,
+        at: Timestamp,
+        proof_until: Option<Timestamp>,
+        spent: Option<Spent>,
+    ) -> Result<(), JournalError> {
+        self.append(Record::Tried { challenge, at, proof_until, held: true, spent }, true).await
+    }
+
+    /// A code was right, and one of another way is needed as well.
+    pub async fn given(
+        &self,
+        challenge: ChallengeId,
+        at: Timestamp,
+        way: Way,
+        spent: Option<Spent>,
+    ) -> Result<(), JournalError> {
+        self.append(Record::Given { challenge, at, way, spent }, true).await
+    }
+
+    /// A code is about to be mailed as the second proof of a challenge that began without one.
+    pub async fn mailed(
+        &self,
+        challenge: ChallengeId,
+        at: Timestamp,
+        code_hash: [u8; 32],
+    ) -> Result<(), JournalError> {
+        self.append(Record::Mailed { challenge, at, code_hash }, true).await
+    }
+
+    /// The next thing is a bind with what may not be this user's password.
+    pub async fn password_tried(
+        &self,
+        job_id: JobId,
+        at: Timestamp,
+        object_guid: ObjectGuid,
+    ) -> Result<(), JournalError> {
+        self.append(Record::PasswordTried { job_id, at, object_guid }, true).await
+    }
+
+    /// The password was right.
+    pub async fn signed_in(
+        &self,
+        challenge: ChallengeId,
+        at: Timestamp,
+        until: Timestamp,
+    ) -> Result<(), JournalError> {
+        self.append(Record::SignedIn { challenge, at, until }, true).await
+    }
+
+    /// This method counts no more. Never forgotten: an old copy of the store must not bring it back.
+    pub async fn method_gone(&self, method: MethodId, at: Timestamp) -> Result<(), JournalError> {
+        self.append(Record::MethodGone { method, at }, true).await
     }
 
     /// The next thing is a write to the pinned domain controller, unless the agent has stopped or a cap is used up. Looked

@@ -8,16 +8,21 @@ mod caps;
 pub mod doctor;
 mod guard;
 mod heartbeat;
+mod held;
 mod journal;
 mod keys;
 mod mail;
 pub mod passwords;
 mod proof;
 mod refusal;
+mod register;
 mod rules;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+mod totp;
 mod turn;
+mod vault;
+mod ways;
 mod writeback;
 
 pub use caps::{Caps, Full};
@@ -26,6 +31,8 @@ pub use journal::{Begin, Journal, JournalError, NotBegun};
 pub use keys::{AgentKeys, Generation, UnsealingKey};
 pub use mail::{MailConfig, MailError, Mailer};
 pub use passwords::PasswordFilter;
+pub use vault::Vault;
+pub use ways::{GroupRule, ProofPolicy, ProofRule};
 
 use keyback_ad::descriptor::Acl;
 use keyback_ad::{Directory, Dn, FindError, Sid, User};
@@ -61,6 +68,10 @@ pub struct AgentParts {
     pub caps: Caps,
     /// Which passwords it does not write.
     pub passwords: PasswordFilter,
+    /// Which ways to prove oneself are accepted, and how many are needed.
+    pub proof: ProofPolicy,
+    /// What opens people's methods.
+    pub vault: Vault,
     /// Its way to people.
     pub mailer: Mailer,
     /// The time.
@@ -92,6 +103,10 @@ struct Inner {
     pulse: Mutex<heartbeat::Pulse>,
     bounds: Mutex<Option<Arc<Bounds>>>,
     turns: Mutex<HashMap<JobId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held while something that somebody typed is compared and counted.
+    tries: tokio::sync::Mutex<()>,
+    /// Held while a password is tried: what the directory has counted is read before. Codes do not wait for that.
+    sign_ins: tokio::sync::Mutex<()>,
     afterwards: TaskTracker,
     doctors: Semaphore,
     #[cfg(feature = "simulation")]
@@ -106,6 +121,8 @@ impl Inner {
             pulse: Mutex::default(),
             bounds: Mutex::new(None),
             turns: Mutex::new(HashMap::new()),
+            tries: tokio::sync::Mutex::new(()),
+            sign_ins: tokio::sync::Mutex::new(()),
             afterwards: TaskTracker::new(),
             doctors: Semaphore::new(refusal::AT_ONCE),
             #[cfg(feature = "simulation")]
@@ -184,13 +201,15 @@ impl Agent {
 
     async fn act(&self, request: &SignedRequest<'_>, body: &Body) -> Ended<Outcome> {
         match body {
-            Body::AskCode { user } => {
+            Body::AskCode { .. }
+            | Body::CheckCode { .. }
+            | Body::CheckPassword { .. }
+            | Body::AddTotp { .. }
+            | Body::AddRecovery { .. }
+            | Body::TestMethod { .. }
+            | Body::RemoveMethod { .. } => {
                 self.check_validity(request)?;
-                self.mint_code(&request.header, user).await
-            }
-            Body::CheckCode { challenge, code } => {
-                self.check_validity(request)?;
-                self.check_code(&request.header, *challenge, code).await
+                self.verify(&request.header, body).await
             }
             Body::Reset { challenge, new } => {
                 self.write(request, *challenge, writeback::Wish::Reset(new)).await
@@ -199,6 +218,32 @@ impl Agent {
                 self.write(request, *challenge, writeback::Wish::Change(current, new)).await
             }
             Body::Unlock { challenge } => self.write(request, *challenge, writeback::Wish::Unlock).await,
+        }
+    }
+
+    /// What is asked of nobody but this agent and its journal, the directory at most being read.
+    async fn verify(&self, header: &Header, body: &Body) -> Ended<Outcome> {
+        match body {
+            Body::AskCode { user, held } => self.mint_code(header, user, *held).await,
+            Body::CheckCode { challenge, code, methods } => {
+                self.check_code(header, *challenge, code, methods.as_ref()).await
+            }
+            Body::CheckPassword { challenge, current } => {
+                self.check_password(header, *challenge, current).await
+            }
+            Body::AddTotp { challenge, method, seed, code } => {
+                self.add_totp(header, *challenge, *method, seed, code)
+            }
+            Body::AddRecovery { challenge, method, replaces, codes } => {
+                self.add_recovery(header, *challenge, *method, *replaces, codes).await
+            }
+            Body::TestMethod { challenge, code, methods } => {
+                self.test_method(header, *challenge, code, methods).await
+            }
+            Body::RemoveMethod { challenge, method } => self.remove_method(header, *challenge, *method).await,
+            Body::Reset { .. } | Body::Change { .. } | Body::Unlock { .. } => {
+                Err(Outcome::Refused(Failure::of(Cause::MessageRefused)))
+            }
         }
     }
 

@@ -85,6 +85,7 @@ const fn wish(operation: Operation) -> &'static str {
         Operation::Reset => "set a new password for your account",
         Operation::Change => "change the password of your account",
         Operation::Unlock => "unlock your account",
+        Operation::Register => "look after the ways in which you prove who you are",
     }
 }
 
@@ -94,6 +95,9 @@ const fn deed(operation: Operation) -> (&'static str, &'static str) {
         Operation::Change => ("Your password was changed", "The password of your account was changed."),
         Operation::Unlock => {
             ("Your account was unlocked", "Your account was unlocked; its password is what it was.")
+        }
+        Operation::Register => {
+            ("How you prove who you are was changed", "The ways in which you prove who you are were changed.")
         }
     }
 }
@@ -169,6 +173,27 @@ impl Mailer {
         let text = format!(
             "Hello,\n\n\
              {deed}\n\
+             This was done at {at}, through the self-service page of {organisation}.\n\n\
+             If it was you, all is well. If it was not, call your help desk now and quote this number:\n\n\
+             Correlation ID: {correlation_id}\n",
+            organisation = self.organisation,
+        );
+        self.send(to, subject.to_owned(), text).await
+    }
+
+    /// Tells that a way to prove oneself was added or removed.
+    pub async fn send_change(
+        &self,
+        to: &str,
+        what: &str,
+        correlation_id: CorrelationId,
+        at: Timestamp,
+    ) -> Result<(), MailError> {
+        let (subject, deed) = deed(Operation::Register);
+        let text = format!(
+            "Hello,\n\n\
+             {deed}\n\
+             {what}\n\
              This was done at {at}, through the self-service page of {organisation}.\n\n\
              If it was you, all is well. If it was not, call your help desk now and quote this number:\n\n\
              Correlation ID: {correlation_id}\n",

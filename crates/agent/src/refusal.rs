@@ -50,10 +50,15 @@ impl Agent {
     async fn examine(&self, header: &Header, body: &Body, observed: Option<&Observed>) -> Option<Diagnosis> {
         let parts = &self.0.parts;
         let (name, candidate) = match body {
-            Body::AskCode { user } => (user.clone(), None),
+            Body::AskCode { user, .. } => (user.clone(), None),
             Body::Reset { new, .. } | Body::Change { new, .. } => (whom(header)?, Some(new)),
             Body::Unlock { .. } => (whom(header)?, None),
-            Body::CheckCode { .. } => return None,
+            Body::CheckCode { .. }
+            | Body::CheckPassword { .. }
+            | Body::AddTotp { .. }
+            | Body::AddRecovery { .. }
+            | Body::TestMethod { .. }
+            | Body::RemoveMethod { .. } => return None,
         };
         let _place = match header.kind {
             // Anybody can name users: what is beyond the limit goes without.

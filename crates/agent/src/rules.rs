@@ -13,7 +13,7 @@ impl Agent {
     /// The rules for somebody who has just proved who they are. `None` where no password is wanted; where the directory
     /// does not answer in time, what the agent knows by itself.
     pub(crate) async fn read_rules(&self, guid: ObjectGuid, operation: Operation) -> Option<PasswordRules> {
-        if operation == Operation::Unlock {
+        if matches!(operation, Operation::Unlock | Operation::Register) {
             return None;
         }
         let parts = &self.0.parts;

@@ -209,7 +209,12 @@ impl Agent {
             | Outcome::Unknown(_)
             | Outcome::Done(_)
             | Outcome::CodeSent { .. }
-            | Outcome::CodeAccepted { .. } => ended,
+            | Outcome::CodeAccepted { .. }
+            | Outcome::MoreProof { .. }
+            | Outcome::SignedIn { .. }
+            | Outcome::Kept { .. }
+            | Outcome::Tested { .. }
+            | Outcome::Removed { .. } => ended,
         }
     }
 

@@ -4,7 +4,8 @@ use anyhow::{Context, Result};
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
 use keyback_agent::passwords::{Blocklist, Breached};
 use keyback_agent::{
-    Agent, AgentKeys, AgentParts, Caps, Journal, MailConfig, Mailer, PasswordFilter, UnsealingKey,
+    Agent, AgentKeys, AgentParts, Caps, Journal, MailConfig, Mailer, PasswordFilter, ProofPolicy,
+    UnsealingKey, Vault,
 };
 use keyback_codes::Cause;
 use keyback_core::heartbeat::{ASK_IS_GOOD, AgentState, Ask, Bytes32, Head, Heartbeat};
@@ -15,7 +16,7 @@ use keyback_core::outcome::Outcome;
 use keyback_core::turn::{Earlier, Turn, Voucher};
 use keyback_core::{
     ChallengeId, Clock, CorrelationId, JobId, NewPassword, ObjectGuid, PasswordRules, PlainCode, SystemClock,
-    UserName, ids,
+    TypedCode, UserName, ids,
 };
 use keyback_testkit::lab::{Lab, Samba, TestUser};
 use keyback_testkit::mail::MailSink;
@@ -87,6 +88,8 @@ impl Talk {
             protected_groups: vec![],
             journal: Journal::open(&folder.path().join("journal"), SystemClock.now())?,
             passwords,
+            proof: ProofPolicy::default(),
+            vault: Vault::new([&[9; 32]]),
             mailer: Mailer::new(MailConfig {
                 gateway: format!("smtp://{}", sink.address()),
                 credentials: None,
@@ -171,12 +174,13 @@ impl Talk {
             let header = Header { operation, ..self.header(&body, None) };
             self.send(header.job_id, &self.message(&header, &body)?).await
         };
-        let asked = ask(Body::AskCode { user: UserName::parse(&user.sam)? }).await?;
+        let asked = ask(Body::AskCode { user: UserName::parse(&user.sam)?, held: false }).await?;
         let Outcome::CodeSent { challenge, person, .. } = asked else { anyhow::bail!("{asked:?}") };
         assert_eq!(person.object_guid, user.guid);
         let mail = self.sink.take(&user.mail, |mail| mail.code().is_some()).context("no mail")?;
         let code = PlainCode::parse(&mail.code().context("no code")?).context("no code")?;
-        let checked = ask(Body::CheckCode { challenge, code }).await?;
+        let checked =
+            ask(Body::CheckCode { challenge, code: TypedCode::Mailed(code), methods: None }).await?;
         let Outcome::CodeAccepted { rules, .. } = checked else { anyhow::bail!("{checked:?}") };
         Ok((challenge, rules))
     }
@@ -196,7 +200,14 @@ fn cause(outcome: &Outcome) -> Option<Cause> {
         Outcome::Refused(failure) | Outcome::Retry(failure) | Outcome::Unknown(failure) => {
             Some(failure.cause)
         }
-        Outcome::Done(_) | Outcome::CodeSent { .. } | Outcome::CodeAccepted { .. } => None,
+        Outcome::Done(_)
+        | Outcome::CodeSent { .. }
+        | Outcome::CodeAccepted { .. }
+        | Outcome::MoreProof { .. }
+        | Outcome::SignedIn { .. }
+        | Outcome::Kept { .. }
+        | Outcome::Tested { .. }
+        | Outcome::Removed { .. } => None,
     }
 }
 
@@ -229,7 +240,12 @@ fn header_challenge(body: &Body) -> ChallengeId {
         Body::Reset { challenge, .. }
         | Body::Change { challenge, .. }
         | Body::Unlock { challenge }
-        | Body::CheckCode { challenge, .. } => *challenge,
+        | Body::CheckCode { challenge, .. }
+        | Body::CheckPassword { challenge, .. }
+        | Body::AddTotp { challenge, .. }
+        | Body::AddRecovery { challenge, .. }
+        | Body::TestMethod { challenge, .. }
+        | Body::RemoveMethod { challenge, .. } => *challenge,
         Body::AskCode { .. } => ChallengeId::from_random([0; 16]),
     }
 }
@@ -247,7 +263,7 @@ async fn a_server_with_good_keys_gets_nothing_written_without_a_proof_of_that_ve
         assert_eq!(cause(&talk.ask(&body, Some(user.guid)).await?), Some(Cause::ProofExpired));
     }
     // A code that was asked for and not typed proves nothing.
-    let asked = talk.ask(&Body::AskCode { user: UserName::parse(&user.sam)? }, None).await?;
+    let asked = talk.ask(&Body::AskCode { user: UserName::parse(&user.sam)?, held: false }, None).await?;
     let Outcome::CodeSent { challenge, .. } = asked else { anyhow::bail!("{asked:?}") };
     let body = Body::Reset { challenge, new: new("Stolen-Pass-1!")? };
     assert_eq!(cause(&talk.ask(&body, Some(user.guid)).await?), Some(Cause::ProofExpired));
@@ -266,7 +282,7 @@ async fn five_wrong_codes_end_a_challenge_and_the_right_one_comes_too_late() -> 
     let lab = Lab::shared(Samba::V4_24)?;
     let talk = Talk::new(&lab).await?;
     let user = lab.add_user("guess")?;
-    let asked = talk.ask(&Body::AskCode { user: UserName::parse(&user.sam)? }, None).await?;
+    let asked = talk.ask(&Body::AskCode { user: UserName::parse(&user.sam)?, held: false }, None).await?;
     let Outcome::CodeSent { challenge, .. } = asked else { anyhow::bail!("{asked:?}") };
     let right = talk
         .sink
@@ -276,11 +292,14 @@ async fn five_wrong_codes_end_a_challenge_and_the_right_one_comes_too_late() -> 
     let wrong = if right == "00000000" { "11111111" } else { "00000000" };
     for _ in 0..5 {
         let code = PlainCode::parse(wrong).context("code")?;
-        let answer = talk.ask(&Body::CheckCode { challenge, code }, None).await?;
+        let answer = talk
+            .ask(&Body::CheckCode { challenge, code: TypedCode::Mailed(code), methods: None }, None)
+            .await?;
         assert_eq!(cause(&answer), Some(Cause::ProofWrongCode));
     }
     let code = PlainCode::parse(&right).context("code")?;
-    let answer = talk.ask(&Body::CheckCode { challenge, code }, None).await?;
+    let answer =
+        talk.ask(&Body::CheckCode { challenge, code: TypedCode::Mailed(code), methods: None }, None).await?;
     assert_eq!(cause(&answer), Some(Cause::ProofTooMany));
     Ok(())
 }
@@ -290,7 +309,7 @@ async fn five_wrong_codes_end_a_challenge_and_the_right_one_comes_too_late() -> 
 async fn forged_altered_and_stale_messages_are_refused() -> Result<()> {
     let lab = Lab::shared(Samba::V4_24)?;
     let mut talk = Talk::new(&lab).await?;
-    let body = Body::AskCode { user: UserName::parse("ada")? };
+    let body = Body::AskCode { user: UserName::parse("ada")?, held: false };
     let header = talk.header(&body, None);
     let stale = Header { not_before: header.not_before.plus(Duration::from_mins(1)), ..header.clone() };
     let message = talk.message(&stale, &body)?;
@@ -317,7 +336,7 @@ async fn the_membership_matrix_is_refused_on_both_versions() -> Result<()> {
         let talk = Talk::with(&lab, base, Caps::default()).await?;
         let user = lab.add_user("matrix")?;
         let ask = async |name: &str| -> Result<Option<Cause>> {
-            Ok(cause(&talk.ask(&Body::AskCode { user: UserName::parse(name)? }, None).await?))
+            Ok(cause(&talk.ask(&Body::AskCode { user: UserName::parse(name)?, held: false }, None).await?))
         };
         assert_eq!(ask(&user.sam).await?, None, "in no group");
         let nested = format!("CN=nest-{},OU=Staff,{base}", user.sam);
@@ -403,7 +422,8 @@ async fn a_renamed_ou_stays_in_scope_and_a_moved_user_falls_out_though_proven() 
         let talk = Talk::with(&lab, &ou, Caps::default()).await?;
         let user = lab.add_user_in(&format!("OU={name}"), "moved", "Start-Pass1!", "")?;
         let outsider = lab.add_user("outside")?;
-        let asked = talk.ask(&Body::AskCode { user: UserName::parse(&outsider.sam)? }, None).await?;
+        let asked =
+            talk.ask(&Body::AskCode { user: UserName::parse(&outsider.sam)?, held: false }, None).await?;
         assert_eq!(cause(&asked), Some(Cause::TargetOutOfScope));
         let rename = |dn: &str, rdn: &str, above: &str| {
             lab.modify(&format!(

@@ -217,6 +217,21 @@ causes! {
         "The proof is too old, was used already, or was never given.", "The person has to start again.";
     ProofTooMany = "proof.too_many_tries", Ended,
         "Too many wrong codes, or too many codes asked for.", "The person has to wait and start again.";
+    ProofCodeUsed = "proof.code_used", Ended,
+        "The code was right once; each code of an app or of a sheet is good for one time.",
+        "The person waits for the next code of the app, or takes the next one of the sheet.";
+    ProofClockOff = "proof.clock_off", Ended,
+        "The code belongs to another moment: the clock of the person's phone is off.",
+        "Let the phone set its clock by the network; compare the agent's clock, too, where it happens to many.";
+    ProofMethodFrozen = "proof.method_frozen", Ended,
+        "The code was right, of a method that was added lately and does not count yet.",
+        "The person uses another way, or waits until the time in the evidence; `freeze_hours` in `[agent.proof]` sets it.";
+    ProofWayNotAllowed = "proof.way_not_allowed", Ended,
+        "This person may not prove themselves in this way.",
+        "Name the way in `methods` of `[agent.proof]`, or of the group that the person is in, if it should be allowed.";
+    ProofPasswordTries = "proof.password_tries", Ended,
+        "The current password is not tried now: a wrong one could bring the account close to being locked.",
+        "The person signs in to Windows with the right password, or waits until the lockout window is over.";
     MailUnreachable = "mail.unreachable", Internal,
         "The mail gateway did not take the message.", "Check `[mail]` in the agent's configuration and the gateway's log.",
         "keyback check";

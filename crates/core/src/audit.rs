@@ -42,6 +42,21 @@ pub enum Activity {
     /// Unlock.
     #[serde(rename = "Unlock user account (self-service)")]
     Unlock,
+    /// Somebody wants to look after their methods, and typed their current password for it.
+    #[serde(rename = "User started security info registration")]
+    SignedIn,
+    /// A method was registered.
+    #[serde(rename = "User registered security info")]
+    MethodAdded,
+    /// A method was tried.
+    #[serde(rename = "User reviewed security info")]
+    MethodTested,
+    /// A method was removed.
+    #[serde(rename = "User deleted security info")]
+    MethodRemoved,
+    /// An administrator brought methods of several people.
+    #[serde(rename = "Admin registered security info")]
+    MethodsImported,
     /// An administrator had a person's data deleted.
     #[serde(rename = "Erase personal data from the audit log")]
     Erased,
@@ -49,8 +64,19 @@ pub enum Activity {
 
 impl Activity {
     /// Every activity.
-    pub const ALL: [Self; 6] =
-        [Self::CodeRequested, Self::CodeChecked, Self::Reset, Self::Change, Self::Unlock, Self::Erased];
+    pub const ALL: [Self; 11] = [
+        Self::CodeRequested,
+        Self::CodeChecked,
+        Self::Reset,
+        Self::Change,
+        Self::Unlock,
+        Self::SignedIn,
+        Self::MethodAdded,
+        Self::MethodTested,
+        Self::MethodRemoved,
+        Self::MethodsImported,
+        Self::Erased,
+    ];
 
     /// Entra's `activityDisplayName`.
     pub const fn display_name(self) -> &'static str {
@@ -60,6 +86,11 @@ impl Activity {
             Self::Reset => "Reset password (self-service)",
             Self::Change => "Change password (self-service)",
             Self::Unlock => "Unlock user account (self-service)",
+            Self::SignedIn => "User started security info registration",
+            Self::MethodAdded => "User registered security info",
+            Self::MethodTested => "User reviewed security info",
+            Self::MethodRemoved => "User deleted security info",
+            Self::MethodsImported => "Admin registered security info",
             Self::Erased => "Erase personal data from the audit log",
         }
     }
@@ -67,8 +98,16 @@ impl Activity {
     /// Whether an agent does it: its success counts only with the agent's signature.
     pub const fn is_an_agents(self) -> bool {
         match self {
-            Self::CodeRequested | Self::CodeChecked | Self::Reset | Self::Change | Self::Unlock => true,
-            Self::Erased => false,
+            Self::CodeRequested
+            | Self::CodeChecked
+            | Self::Reset
+            | Self::Change
+            | Self::Unlock
+            | Self::SignedIn
+            | Self::MethodAdded
+            | Self::MethodTested
+            | Self::MethodRemoved => true,
+            Self::MethodsImported | Self::Erased => false,
         }
     }
 }

@@ -50,6 +50,23 @@ uuid_id! {
 }
 
 uuid_id! {
+    /// One thing that a person registered to prove themselves with: a phone's app, a sheet of recovery codes.
+    MethodId
+}
+
+impl MethodId {
+    /// Its sixteen bytes.
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+
+    /// Of sixteen bytes that [`MethodId::to_bytes`] gave.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
+uuid_id! {
     /// One journal of an agent, from its first record on; a copy of it has the same.
     JournalId
 }

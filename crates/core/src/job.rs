@@ -17,6 +17,8 @@ pub enum Operation {
     Change,
     /// Ends a lockout: lockoutTime = 0.
     Unlock,
+    /// Writes nothing to the directory: the person looks after what they can prove themselves with.
+    Register,
 }
 
 /// What a message asks of the agent. It knows these four and no other.
@@ -29,7 +31,7 @@ pub enum Kind {
     Change,
     /// See [`Operation::Unlock`].
     Unlock,
-    /// Find out who somebody is: mail a code, or check the one that was typed.
+    /// Find out who somebody is: mail a code, check what was typed, keep what they will prove themselves with.
     Verify,
 }
 
@@ -39,6 +41,7 @@ impl From<Operation> for Kind {
             Operation::Reset => Self::Reset,
             Operation::Change => Self::Change,
             Operation::Unlock => Self::Unlock,
+            Operation::Register => Self::Verify,
         }
     }
 }
@@ -72,7 +75,7 @@ macro_rules! named {
 #[error("{0:?} is no operation of keyback's")]
 pub struct UnknownName(String);
 
-named! { Operation { Reset = "reset", Change = "change", Unlock = "unlock" } }
+named! { Operation { Reset = "reset", Change = "change", Unlock = "unlock", Register = "register" } }
 named! { Kind { Reset = "reset", Change = "change", Unlock = "unlock", Verify = "verify" } }
 
 /// Where a job stands.
@@ -230,7 +233,15 @@ impl JobState {
             (
                 Self::Running { .. } | Self::Doubtful { .. },
                 JobEvent::Answered {
-                    outcome: Outcome::Done(_) | Outcome::CodeSent { .. } | Outcome::CodeAccepted { .. },
+                    outcome:
+                        Outcome::Done(_)
+                        | Outcome::CodeSent { .. }
+                        | Outcome::CodeAccepted { .. }
+                        | Outcome::MoreProof { .. }
+                        | Outcome::SignedIn { .. }
+                        | Outcome::Kept { .. }
+                        | Outcome::Tested { .. }
+                        | Outcome::Removed { .. },
                     ..
                 },
             ) => Ok(Self::Succeeded { at: now }),

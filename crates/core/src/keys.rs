@@ -26,6 +26,8 @@ pub enum Purpose {
     AgentSigning,
     /// The agent's unsealing key (A4).
     AgentUnsealing,
+    /// What the agents of a domain keep people's methods with (A6).
+    Methods,
     /// What the agent has pinned of the server.
     ServerPublic,
     /// What the server has pinned of the agent: its sealing key and its verifying key.
@@ -39,6 +41,7 @@ impl Purpose {
             Self::ServerSigning => "server-signing",
             Self::AgentSigning => "agent-signing",
             Self::AgentUnsealing => "agent-unsealing",
+            Self::Methods => "methods",
             Self::ServerPublic => "server-public",
             Self::AgentPublic => "agent-public",
         }

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod job;
 pub mod keys;
 pub mod message;
+pub mod methods;
 pub mod outcome;
 pub mod relay;
 pub mod rules;
@@ -22,8 +23,14 @@ pub mod statement;
 pub mod turn;
 
 pub use clock::{Clock, SystemClock, Timestamp};
-pub use ids::{ChallengeId, CorrelationId, JobId, JournalId, KeyId, ObjectGuid, SourceAnchor, UserName};
+pub use ids::{
+    ChallengeId, CorrelationId, JobId, JournalId, KeyId, MethodId, ObjectGuid, SourceAnchor, UserName,
+};
 pub use keys::VerifyingKey;
+pub use methods::{SealedMethod, Way};
 pub use outcome::{Done, Evidence, Failure, Person, ServerReply};
 pub use rules::PasswordRules;
-pub use secrets::{CurrentPassword, NewPassword, PlainCode, PlainTicket, TicketHash};
+pub use secrets::{
+    CurrentPassword, NewPassword, PlainCode, PlainTicket, RecoveryCode, TicketHash, TotpCode, TotpSeed,
+    TypedCode,
+};

@@ -4,14 +4,17 @@
 //! both. A reply names the request by its digest; the agent signs a statement that holds the reply's hash. An unknown
 //! version, suite, kind or field is refused, never skipped. Opening a seal is the agent's alone.
 
+mod body;
+
+pub use body::Body;
+
 use crate::audit::{ChainHash, Head};
 use crate::clock::Timestamp;
 use crate::diagnosis::Diagnosis;
-use crate::ids::{self, ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, SourceAnchor, UserName};
+use crate::ids::{self, CorrelationId, JobId, KeyId, ObjectGuid, SourceAnchor};
 use crate::job::{Kind, Operation};
 use crate::keys::{Aead, Kdf, Kem, SealingKey, SigningKey, VerifyingKey};
 use crate::outcome::Outcome;
-use crate::secrets::{CurrentPassword, NewPassword, PlainCode};
 use crate::statement::{self, Ending, Said, Statement};
 use crate::turn::Turn;
 use base64::Engine;
@@ -20,7 +23,6 @@ use keyback_codes::{Cause, Explain};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// The version this code speaks, and the only one that it accepts.
 pub const VERSION: u8 = 1;
@@ -71,43 +73,6 @@ pub struct Header {
     /// Where other agents may do the same job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<Turn>,
-}
-
-/// What only the agent may read.
-pub enum Body {
-    /// Verify: find this user and mail a code to the address of record.
-    AskCode {
-        /// As typed.
-        user: UserName,
-    },
-    /// Verify: is this the code?
-    CheckCode {
-        /// The code that was mailed, by its challenge.
-        challenge: ChallengeId,
-        /// As typed.
-        code: PlainCode,
-    },
-    /// Reset.
-    Reset {
-        /// The proof.
-        challenge: ChallengeId,
-        /// What to set.
-        new: NewPassword,
-    },
-    /// Change.
-    Change {
-        /// The proof.
-        challenge: ChallengeId,
-        /// What the directory compares.
-        current: CurrentPassword,
-        /// What to set.
-        new: NewPassword,
-    },
-    /// Unlock.
-    Unlock {
-        /// The proof.
-        challenge: ChallengeId,
-    },
 }
 
 /// Why a message was refused.
@@ -269,111 +234,6 @@ impl<'a> SignedRequest<'a> {
     }
 }
 
-const USER: u8 = 1;
-const CHALLENGE: u8 = 2;
-const CODE: u8 = 3;
-const NEW: u8 = 4;
-const CURRENT: u8 = 5;
-
-impl Body {
-    /// The kind that its header must have.
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::AskCode { .. } | Self::CheckCode { .. } => Kind::Verify,
-            Self::Reset { .. } => Kind::Reset,
-            Self::Change { .. } => Kind::Change,
-            Self::Unlock { .. } => Kind::Unlock,
-        }
-    }
-
-    /// Fields of tag, length and bytes, a zero, and zeros up to a multiple of [`PADDED_TO`].
-    fn encode(&self) -> Zeroizing<Vec<u8>> {
-        // Room for the longest body, so that growing leaves no copy of a secret behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(PADDED_TO * 5));
-        let mut put = |tag: u8, value: &[u8]| {
-            bytes.push(tag);
-            bytes.extend_from_slice(&u16::try_from(value.len()).unwrap_or(u16::MAX).to_le_bytes());
-            bytes.extend_from_slice(value);
-        };
-        let challenge = |challenge: &ChallengeId| challenge.to_string().into_bytes();
-        match self {
-            Self::AskCode { user } => put(USER, user.as_str().as_bytes()),
-            Self::CheckCode { challenge: id, code } => {
-                put(CHALLENGE, &challenge(id));
-                put(CODE, code.expose().as_bytes());
-            }
-            Self::Reset { challenge: id, new } => {
-                put(CHALLENGE, &challenge(id));
-                put(NEW, new.expose().as_bytes());
-            }
-            Self::Change { challenge: id, current, new } => {
-                put(CHALLENGE, &challenge(id));
-                put(NEW, new.expose().as_bytes());
-                put(CURRENT, current.expose().as_bytes());
-            }
-            Self::Unlock { challenge: id } => put(CHALLENGE, &challenge(id)),
-        }
-        bytes.push(0);
-        let padded = bytes.len().next_multiple_of(PADDED_TO);
-        bytes.resize(padded, 0);
-        bytes
-    }
-
-    /// Of an opened seal. The kind is the header's: a body of another kind is refused.
-    pub fn decode(kind: Kind, plain: &[u8]) -> Result<Self, MessageError> {
-        let mut fields: [Option<&[u8]>; 6] = [None; 6];
-        let mut rest = plain;
-        loop {
-            let (&tag, after) = rest.split_first().ok_or(MessageError::Malformed)?;
-            if tag == 0 {
-                if after.iter().any(|byte| *byte != 0) {
-                    return Err(MessageError::Malformed);
-                }
-                break;
-            }
-            let (length, after) = after.split_first_chunk::<2>().ok_or(MessageError::Malformed)?;
-            let (value, after) = after
-                .split_at_checked(usize::from(u16::from_le_bytes(*length)))
-                .ok_or(MessageError::Malformed)?;
-            match fields.get_mut(usize::from(tag)) {
-                Some(field) if field.is_none() => *field = Some(value),
-                Some(_) => return Err(MessageError::Malformed),
-                None => return Err(MessageError::Unknown),
-            }
-            rest = after;
-        }
-        let text =
-            |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| MessageError::Malformed);
-        let challenge =
-            |bytes: &[u8]| text(bytes)?.parse::<ChallengeId>().map_err(|_| MessageError::Malformed);
-        let secret = |bytes: &[u8]| Zeroizing::new(bytes.to_vec());
-        let new = |bytes: &[u8]| NewPassword::parse(secret(bytes)).map_err(|_| MessageError::Malformed);
-        match (kind, fields) {
-            (Kind::Verify, [None, Some(user), None, None, None, None]) => Ok(Self::AskCode {
-                user: UserName::parse(&text(user)?).map_err(|_| MessageError::Malformed)?,
-            }),
-            (Kind::Verify, [None, None, Some(id), Some(code), None, None]) => {
-                let code = std::str::from_utf8(code)
-                    .ok()
-                    .and_then(PlainCode::parse)
-                    .ok_or(MessageError::Malformed)?;
-                Ok(Self::CheckCode { challenge: challenge(id)?, code })
-            }
-            (Kind::Reset, [None, None, Some(id), None, Some(password), None]) => {
-                Ok(Self::Reset { challenge: challenge(id)?, new: new(password)? })
-            }
-            (Kind::Change, [None, None, Some(id), None, Some(password), Some(current)]) => {
-                let current = CurrentPassword::parse(secret(current)).map_err(|_| MessageError::Malformed)?;
-                Ok(Self::Change { challenge: challenge(id)?, current, new: new(password)? })
-            }
-            (Kind::Unlock, [None, None, Some(id), None, None, None]) => {
-                Ok(Self::Unlock { challenge: challenge(id)? })
-            }
-            (Kind::Verify | Kind::Reset | Kind::Change | Kind::Unlock, _) => Err(MessageError::Unknown),
-        }
-    }
-}
-
 /// A signed document: `magic`, JSON, signature.
 pub(crate) fn sign_json(magic: &[u8], document: &impl Serialize, by: &SigningKey) -> Vec<u8> {
     let mut bytes = magic.to_vec();
@@ -483,9 +343,13 @@ impl Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{ChallengeId, MethodId, UserName};
+    use crate::methods::Bundle;
     use crate::outcome::Failure;
+    use crate::secrets::{NewPassword, RecoveryCode, TotpCode, TotpSeed, TypedCode};
     use hpke::{Deserializable, Kem as _, OpModeR};
     use proptest::prelude::*;
+    use zeroize::Zeroizing;
 
     fn server() -> SigningKey {
         SigningKey::from_seed(&[1; 32]).unwrap()
@@ -604,6 +468,44 @@ mod tests {
         for kind in [Kind::Change, Kind::Unlock, Kind::Verify] {
             assert_eq!(Body::decode(kind, &plain).err(), Some(MessageError::Unknown));
         }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_person_is_sealed_and_read_back_whole() {
+        use crate::methods::SealedBytes;
+        let challenge = ChallengeId::from_random([5; 16]);
+        let method = MethodId::from_random([6; 16]);
+        let one = SealedBytes::new(vec![7; crate::methods::SEALED]).unwrap();
+        let bundle = || Bundle::of([&one], vec![9; 8000]);
+        let code = |typed: &str| TypedCode::parse(typed).unwrap();
+        let codes = (0..10).map(|seed| RecoveryCode::mint(&[seed; 16])).collect();
+        let read = |body: &Body| Body::decode(Kind::Verify, &body.encode());
+        let user = UserName::parse("ada").unwrap();
+        assert!(matches!(read(&Body::AskCode { user, held: true }), Ok(Body::AskCode { held: true, .. })));
+        let check = Body::CheckCode { challenge, code: code("123456"), methods: Some(bundle()) };
+        let Ok(Body::CheckCode { code: TypedCode::Totp(typed), methods: Some(methods), .. }) = read(&check)
+        else {
+            panic!("a check")
+        };
+        assert_eq!((typed.number(), methods.places().next()), (123_456, Some(one.as_bytes())));
+        let totp = TotpCode::parse("123456").unwrap();
+        let add =
+            Body::AddTotp { challenge, method, seed: TotpSeed::mint(Zeroizing::new([3; 20])), code: totp };
+        assert!(
+            matches!(read(&add), Ok(Body::AddTotp { method: id, seed, .. }) if id == method && *seed.expose() == [3; 20])
+        );
+        let sheet = Body::AddRecovery { challenge, method, replaces: Some(method), codes };
+        let Ok(Body::AddRecovery { replaces, codes, .. }) = read(&sheet) else { panic!("a sheet") };
+        assert_eq!((replaces, codes.len(), codes[9].expose()), (Some(method), 10, "jjjjjjjjjjjjjjjj"));
+        let test = Body::TestMethod { challenge, code: code("abcdefghijkmnpqr"), methods: bundle() };
+        assert!(matches!(read(&test), Ok(Body::TestMethod { code: TypedCode::Recovery(_), .. })));
+        assert!(matches!(read(&Body::RemoveMethod { challenge, method }), Ok(Body::RemoveMethod { .. })));
+        let equal = Body::CheckCode {
+            challenge,
+            code: code("abcdefghijkmnpqr"),
+            methods: Some(Bundle::of([], vec![])),
+        };
+        assert_eq!(check.encode().len(), equal.encode().len(), "who has methods is not told by a length");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What came of a job, with its evidence: the agent says it, the store keeps it, the administrator reads it.
 
 use crate::clock::Timestamp;
-use crate::ids::{ChallengeId, ObjectGuid, SourceAnchor};
+use crate::ids::{ChallengeId, MethodId, ObjectGuid, SourceAnchor};
+use crate::methods::{SealedMethod, Way};
 use crate::rules::PasswordRules;
 use keyback_codes::{Cause, PublicCode};
 use serde::{Deserialize, Serialize};
@@ -132,6 +133,43 @@ pub enum Outcome {
         /// What the new password has to be like. `None`: none is wanted, or nothing could be read.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rules: Option<PasswordRules>,
+        /// The method that the code was of, as it has to be kept from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        renewed: Option<SealedMethod>,
+    },
+    /// The code was right, and one of another way is needed as well.
+    MoreProof {
+        /// The challenge.
+        challenge: ChallengeId,
+        /// What was given so far.
+        given: Vec<Way>,
+        /// As [`Outcome::CodeAccepted`] has it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        renewed: Option<SealedMethod>,
+    },
+    /// The current password was right: until then, this challenge may look after its person's methods.
+    SignedIn {
+        /// The challenge.
+        challenge: ChallengeId,
+        /// When that ends.
+        expires_at: Timestamp,
+    },
+    /// A method to be kept for its person.
+    Kept {
+        /// The method.
+        method: SealedMethod,
+        /// It counts from then on.
+        usable_at: Timestamp,
+    },
+    /// A method that is registered was tried, and is in order.
+    Tested {
+        /// As it has to be kept from now on.
+        renewed: SealedMethod,
+    },
+    /// This method counts no more.
+    Removed {
+        /// Which.
+        method: MethodId,
     },
     /// Not done, for good.
     Refused(Failure),
@@ -146,7 +184,14 @@ impl Outcome {
     pub const fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Refused(failure) | Self::Retry(failure) | Self::Unknown(failure) => Some(failure),
-            Self::Done(_) | Self::CodeSent { .. } | Self::CodeAccepted { .. } => None,
+            Self::Done(_)
+            | Self::CodeSent { .. }
+            | Self::CodeAccepted { .. }
+            | Self::MoreProof { .. }
+            | Self::SignedIn { .. }
+            | Self::Kept { .. }
+            | Self::Tested { .. }
+            | Self::Removed { .. } => None,
         }
     }
 }

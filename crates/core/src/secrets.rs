@@ -1,5 +1,9 @@
 //! Secrets: types without `Debug`, `Display`, `Clone` or `Serialize`. There is no wrong way to print one.
 
+mod codes;
+
+pub use codes::{RecoveryCode, TotpCode, TotpSeed, TypedCode};
+
 use crate::ids;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -94,7 +98,7 @@ password! {
     NewPassword
 }
 password! {
-    /// The password that the person says is theirs today. Never tested on its own.
+    /// The password that the person says is theirs today. Tested by itself only for `/register`, after another proof.
     CurrentPassword
 }
 

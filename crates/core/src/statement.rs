@@ -5,7 +5,7 @@
 
 use crate::audit::{ChainHash, Head};
 use crate::clock::Timestamp;
-use crate::ids::{JobId, KeyId};
+use crate::ids::{JobId, KeyId, MethodId};
 use crate::keys::VerifyingKey;
 use crate::outcome::{Done, Outcome};
 use keyback_codes::{Cause, PublicCode};
@@ -21,6 +21,16 @@ pub enum Ending {
     CodeSent,
     /// A code was right.
     CodeAccepted,
+    /// A code was right, and another one is needed.
+    MoreProof,
+    /// The current password was right.
+    SignedIn,
+    /// A method was registered.
+    Kept(MethodId),
+    /// A method was tried, and is in order.
+    Tested,
+    /// A method counts no more.
+    Removed(MethodId),
     /// Not done, for good.
     Refused(PublicCode, Cause),
     /// Not done; it may be tried again.
@@ -36,6 +46,11 @@ impl Ending {
             Outcome::Done(done) => Self::Done(done.clone()),
             Outcome::CodeSent { .. } => Self::CodeSent,
             Outcome::CodeAccepted { .. } => Self::CodeAccepted,
+            Outcome::MoreProof { .. } => Self::MoreProof,
+            Outcome::SignedIn { .. } => Self::SignedIn,
+            Outcome::Kept { method, .. } => Self::Kept(method.id),
+            Outcome::Tested { .. } => Self::Tested,
+            Outcome::Removed { method } => Self::Removed(*method),
             Outcome::Refused(failure) => Self::Refused(failure.code, failure.cause),
             Outcome::Retry(failure) => Self::Retry(failure.code, failure.cause),
             Outcome::Unknown(failure) => Self::Unknown(failure.code, failure.cause),

@@ -8,8 +8,8 @@ use crate::output::Trouble;
 use crate::scan::ScanOptions;
 use clap::{Args, Parser, Subcommand};
 use keyback_core::audit::Head;
-use keyback_core::ids::NotAKeyId;
-use keyback_core::{CorrelationId, JobId, KeyId, ObjectGuid, Timestamp};
+use keyback_core::ids::{NotAKeyId, NotAUserName};
+use keyback_core::{CorrelationId, JobId, KeyId, ObjectGuid, Timestamp, UserName};
 use std::path::PathBuf;
 
 /// Self-service password reset for Active Directory that names the cause of every failure.
@@ -128,6 +128,20 @@ Exit codes: 0 no failure found, 1 failures found, 2 wrong usage, 3 nothing could
         #[command(subcommand)]
         command: JobCommand,
     },
+    /// Bring what people prove themselves with
+    Person {
+        #[command(flatten)]
+        config: ConfigPath,
+        #[command(subcommand)]
+        command: PersonCommand,
+    },
+    /// Let somebody in who has lost everything else: a code for once, to be handed over in person
+    Pass {
+        #[command(flatten)]
+        config: ConfigPath,
+        #[command(subcommand)]
+        command: PassCommand,
+    },
     /// Look at the audit trail, verify it, export it, delete from it
     Audit {
         #[command(flatten)]
@@ -187,6 +201,10 @@ pub enum KeyCommand {
     },
 }
 
+fn user_name(text: &str) -> Result<UserName, NotAUserName> {
+    UserName::parse(text)
+}
+
 fn key_id(text: &str) -> Result<KeyId, NotAKeyId> {
     KeyId::try_from(text.to_owned())
 }
@@ -217,6 +235,44 @@ pub enum JobCommand {
         /// At most this long
         #[arg(long, default_value_t = 300, value_name = "N")]
         seconds: u64,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum PersonCommand {
+    /// Bring authenticator apps or hardware tokens of many people, all of them or none
+    #[command(after_help = "\
+FILE is text: the first line is `user,method,value`, then a line a method. USER is a name as `doctor` takes it; method is \
+totp; value is the key in Base32, 160 bits (SHA-1, 6 digits, 30 s). A field holds no comma and no quote.\n\
+Reads the directory and the agent's `agent-methods.key`, so it runs where [server] and [agent] are.\n\
+--json prints {lines, imported, problems: [{line, problem}], not_told: [line]}.\n\
+Exit codes: 0 done, 1 a line is wrong and nothing was done, 2 wrong usage or configuration, 3 it could not look.")]
+    Import {
+        /// Which only its owner may read
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Look at every line, and do nothing
+        #[arg(long)]
+        check: bool,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum PassCommand {
+    /// Make a pass. It is shown once, and its person is told by mail that there is one
+    Create {
+        /// A name as `doctor` takes it
+        #[arg(value_parser = user_name)]
+        user: UserName,
+        /// Good for so long
+        #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=168))]
+        hours: u32,
         /// One JSON document on standard output
         #[arg(long)]
         json: bool,

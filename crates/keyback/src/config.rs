@@ -4,6 +4,7 @@
 
 use crate::limits::ServerLimits;
 use crate::output::{Trouble, USAGE};
+use crate::proofs::Proof;
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
 use keyback_agent::PasswordFilter;
 use keyback_agent::passwords::{Blocklist, Breached, ListError};
@@ -112,6 +113,8 @@ pub struct Agent {
     pub unsealing_key_file: PathBuf,
     /// The agent's signing key.
     pub signing_key_file: PathBuf,
+    /// What the agents of this domain keep people's methods with; `agent-methods.key` beside the unsealing key when absent.
+    pub methods_key_file: Option<PathBuf>,
     /// What is pinned of the server.
     pub server_key_file: PathBuf,
     /// The public keys of other agents on the same domain: what they vouch for is believed.
@@ -122,6 +125,9 @@ pub struct Agent {
     /// How much it writes at most.
     #[serde(default)]
     pub caps: Caps,
+    /// Which ways to prove oneself it accepts.
+    #[serde(default)]
+    pub proof: Proof,
     /// Which passwords it does not write. Without it, only the directory judges.
     pub passwords: Option<Passwords>,
 }
@@ -376,6 +382,7 @@ impl Config {
                 &mut agent.server_key_file,
             ]);
             paths.extend(agent.mail.password_file.as_mut());
+            paths.extend(agent.methods_key_file.as_mut());
             paths.extend(&mut agent.peer_key_files);
             if let Some(passwords) = &mut agent.passwords {
                 paths.extend(passwords.blocklist_file.as_mut());
@@ -387,6 +394,9 @@ impl Config {
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        if let Some(agent) = &self.agent {
+            agent.proof.policy()?;
+        }
         let wrong = |key, problem: String, remedy: &str| {
             Err(ConfigError::Value { path: path.to_owned(), key, problem, remedy: remedy.to_owned() })
         };
@@ -491,6 +501,12 @@ fn is_loopback(host: &str) -> bool {
 }
 
 impl Agent {
+    /// Where the key for people's methods lies.
+    pub fn methods_key_file(&self) -> PathBuf {
+        let beside = || self.unsealing_key_file.with_file_name("agent-methods.key");
+        self.methods_key_file.clone().unwrap_or_else(beside)
+    }
+
     /// The directory that this section describes.
     pub fn directory(&self) -> Result<Directory, Trouble> {
         let password = read_secret("connector's password", &self.connector_password_file)?;

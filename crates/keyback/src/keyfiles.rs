@@ -5,7 +5,7 @@
 
 use crate::config::{Agent, ConfigError, Server, read_secret};
 use crate::output::{Trouble, USAGE};
-use keyback_agent::{AgentKeys, Generation, UnsealingKey};
+use keyback_agent::{AgentKeys, Generation, UnsealingKey, Vault};
 use keyback_core::KeyId;
 use keyback_core::audit::Keys;
 use keyback_core::heartbeat::{AgentPublic, Bytes32};
@@ -116,7 +116,7 @@ pub fn audit_keys(server: &Server) -> Result<Keys, Trouble> {
         match side {
             Purpose::AgentPublic => agents.push(key),
             Purpose::ServerPublic => servers.push(key),
-            Purpose::AgentSigning | Purpose::AgentUnsealing | Purpose::ServerSigning => {}
+            Purpose::AgentSigning | Purpose::AgentUnsealing | Purpose::ServerSigning | Purpose::Methods => {}
         }
     }
     Ok(Keys { servers, agents })
@@ -178,6 +178,23 @@ pub fn agent_keys(agent: &Agent) -> Result<AgentKeys, Trouble> {
     let peers = other_agents(&agent.peer_key_files)?.into_iter().map(|pin| pin.verifying).collect();
     let keys = AgentKeys::rotating(own, servers).map_err(unusable(&agent.unsealing_key_file))?;
     Ok(keys.beside(peers))
+}
+
+/// What opens people's methods. Made where there is none yet: every agent of a domain needs the same one.
+pub fn vault(agent: &Agent) -> Result<Vault, Trouble> {
+    let path = agent.methods_key_file();
+    let new = write_key_file(Purpose::Methods, &[UnsealingKey::new_bytes().as_slice()]);
+    write_new(&path, &new).map_err(|source| ConfigError::Read {
+        what: "key for methods",
+        path: path.clone(),
+        source,
+    })?;
+    let keys = read_key_list(Purpose::Methods, &read_secret("key for methods", &path)?);
+    let keys = keys.map_err(unusable(&path))?;
+    if keys.is_empty() {
+        return Err(unusable(&path)(KeyError::Damaged { expected: Purpose::Methods.word() }));
+    }
+    Ok(Vault::new(keys.iter().map(|key| &**key)))
 }
 
 /// Writes a file that only its owner may read. One that is there is left alone: `false`.

@@ -13,13 +13,15 @@ mod keyfiles;
 mod limits;
 mod output;
 mod page;
+mod person;
+mod proofs;
 mod relay;
 mod scan;
 mod serve;
 mod tend;
 
 use clap::Parser;
-use cli::{AgentCommand, Cli, Command, JobCommand, KeyCommand};
+use cli::{AgentCommand, Cli, Command, JobCommand, KeyCommand, PassCommand, PersonCommand};
 use output::Trouble;
 use std::process::ExitCode;
 use zeroizing_alloc::ZeroAlloc;
@@ -81,6 +83,12 @@ async fn run(cli: Cli) -> Result<ExitCode, Trouble> {
                 JobCommand::Show { id, json } => job::show(&store, id, json).await,
                 JobCommand::Wait { id, json, seconds } => job::wait(&store, id, seconds, json).await,
             }
+        }
+        Command::Person { config, command: PersonCommand::Import { file, check, json } } => {
+            person::import(&config.load()?, &file, check, json).await
+        }
+        Command::Pass { config, command: PassCommand::Create { user, hours, json } } => {
+            person::create_pass(&config.load()?, &user, hours, json).await
         }
         Command::Audit { config, command } => audit::run(&config.load()?, command).await,
     }

@@ -36,6 +36,21 @@ pub async fn open_store(config: &Config) -> Result<Store, Trouble> {
     Ok(Store::open(&config.server()?.store).await?)
 }
 
+/// The agent's way to people.
+pub fn mailer(section: &AgentSection, organisation: &str) -> Result<Mailer, Trouble> {
+    let credentials = match (&section.mail.user, &section.mail.password_file) {
+        (Some(user), Some(file)) => Some((user.clone(), crate::config::read_secret("mail password", file)?)),
+        _ => None,
+    };
+    let mailer = Mailer::new(MailConfig {
+        gateway: section.mail.gateway.clone(),
+        credentials,
+        from: section.mail.from.clone(),
+        organisation: organisation.to_owned(),
+    });
+    mailer.map_err(|error| Trouble::of(USAGE, &error))
+}
+
 fn build_agent(section: &AgentSection, organisation: &str) -> Result<Agent, Trouble> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let value = |key, problem: String, remedy: &str| ConfigError::Value {
@@ -49,16 +64,7 @@ fn build_agent(section: &AgentSection, organisation: &str) -> Result<Agent, Trou
             value("agent.protected_groups", format!("{sid:?}: {error}"), "Write SIDs: S-1-5-21-…-1105.")
         })
     });
-    let credentials = match (&section.mail.user, &section.mail.password_file) {
-        (Some(user), Some(file)) => Some((user.clone(), crate::config::read_secret("mail password", file)?)),
-        _ => None,
-    };
-    let mailer = Mailer::new(MailConfig {
-        gateway: section.mail.gateway.clone(),
-        credentials,
-        from: section.mail.from.clone(),
-        organisation: organisation.to_owned(),
-    });
+    let mailer = mailer(section, organisation)?;
     let parts = AgentParts {
         directory: section.directory()?,
         connector: UserName::parse(&section.connector)
@@ -68,7 +74,9 @@ fn build_agent(section: &AgentSection, organisation: &str) -> Result<Agent, Trou
         journal: Journal::open(&section.journal, clock.now()).map_err(|error| Trouble::of(BLIND, &error))?,
         caps: section.caps.numbers(),
         passwords: section.passwords()?,
-        mailer: mailer.map_err(|error| Trouble::of(USAGE, &error))?,
+        proof: section.proof.policy()?,
+        vault: keyfiles::vault(section)?,
+        mailer,
         clock,
         write_limit: AgentSection::write_limit(),
     };

@@ -14,16 +14,19 @@ use keyback_core::audit::{Activity, AuditEvent};
 use keyback_core::diagnosis::Diagnosis;
 use keyback_core::job::{JobEvent, JobState, Operation};
 use keyback_core::message::{self, Body, Header, MessageError, Reply};
+use keyback_core::methods::{Bundle, MOST_METHODS, SEALED};
 use keyback_core::outcome::Outcome;
 use keyback_core::relay::{Relay, RelayError};
 use keyback_core::secrets;
 use keyback_core::statement::Said;
 use keyback_core::turn;
 use keyback_core::{
-    ChallengeId, Clock, CorrelationId, Failure, JobId, PlainCode, TicketHash, Timestamp, UserName, ids,
+    ChallengeId, Clock, CorrelationId, Failure, JobId, PlainCode, TicketHash, Timestamp, TypedCode, UserName,
+    ids,
 };
 use keyback_store::{
-    Checked, Counted, Effects, Flow, Job, NewCheck, NewFlow, NewJob, Store, StoreError, Submitted, TurnedAway,
+    Checked, Counted, Effects, Flow, Job, Method, MethodChange, NewCheck, NewFlow, NewJob, NewMethod, Store,
+    StoreError, Submitted, TurnedAway,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -186,13 +189,14 @@ impl Jobs {
         self.0.changed.subscribe()
     }
 
-    /// Begins a flow: somebody named a user and wants a code. Costs the same whether there is such a user or not, for
+    /// Begins a flow: somebody named a user and wants a code, or has one (`held`). Costs the same whether there is such a user or not, for
     /// the directory is asked afterwards.
     pub async fn ask_code(
         &self,
         ticket_hash: TicketHash,
         operation: Operation,
         user_name: UserName,
+        held: bool,
         source: Option<String>,
     ) -> Result<CorrelationId, JobsError> {
         let now = self.now();
@@ -207,6 +211,7 @@ impl Jobs {
             form_token: secrets::form_token(),
             operation,
             user_name: user_name.clone(),
+            held,
             source: source.clone(),
             created_at: now,
             expires_at: now.plus(self.0.limits.flow),
@@ -214,7 +219,7 @@ impl Jobs {
         let (job, sealed) = self.new_job(Asked {
             correlation_id,
             operation,
-            body: Body::AskCode { user: user_name.clone() },
+            body: Body::AskCode { user: user_name.clone(), held },
             activity: Activity::CodeRequested,
             user_name: user_name.to_string(),
             flow: None,
@@ -231,7 +236,7 @@ impl Jobs {
     pub async fn check_code(
         &self,
         flow: &Flow,
-        code: PlainCode,
+        code: TypedCode,
         source: Option<String>,
         tickets: Tickets,
     ) -> Result<CodeCheck, JobsError> {
@@ -242,6 +247,9 @@ impl Jobs {
             Some(turned_away) => return Err(JobsError::TurnedAway(turned_away)),
         };
         let mut challenge = flow.challenge.filter(|_| !is_spent);
+        // What the agent has to have for more than the code from a mail; as much of it for whoever has nothing.
+        let needs_methods = !matches!(code, TypedCode::Mailed(_)) || flow.operation == Operation::Register;
+        let methods = if needs_methods { self.methods_of(flow).await? } else { Vec::new() };
         let mut code = Some(code);
         loop {
             let nobodys = || ChallengeId::from_random(ids::random());
@@ -250,12 +258,18 @@ impl Jobs {
             }
             let body = Body::CheckCode {
                 challenge: challenge.unwrap_or_else(nobodys),
-                code: code.take().unwrap_or_else(|| PlainCode::mint(ids::random())),
+                code: code.take().unwrap_or_else(|| TypedCode::Mailed(PlainCode::mint(ids::random()))),
+                methods: needs_methods.then(|| bundle(&methods)),
             };
             let (job, sealed) = self.new_job(Asked::of(flow, body, Activity::CodeChecked, source.clone()))?;
             let id = job.id;
-            let check =
-                NewCheck { job, ticket: tickets.presented, next_ticket: tickets.next, tries: CODES_A_FLOW };
+            let check = NewCheck {
+                job,
+                ticket: tickets.presented,
+                next_ticket: tickets.next,
+                tries: CODES_A_FLOW,
+                method: None,
+            };
             match self.0.store.add_check(&check, &door).await? {
                 Checked::Begun => {
                     self.offer_now(sealed);
@@ -270,12 +284,53 @@ impl Jobs {
         }
     }
 
+    /// What whoever the flow is about has registered.
+    pub async fn methods_of(&self, flow: &Flow) -> Result<Vec<Method>, StoreError> {
+        match flow.object_guid {
+            Some(guid) => self.0.store.list_methods(guid).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Has the agent do a step of a flow by somebody who has proved who they are: look at their password, or at their
+    /// methods. `method`: what it is asked to keep.
+    pub async fn step(
+        &self,
+        flow: &Flow,
+        (body, activity): (Body, Activity),
+        method: Option<NewMethod>,
+        source: Option<String>,
+        tickets: Tickets,
+    ) -> Result<CodeCheck, JobsError> {
+        // One budget with the codes: a password that is wrong, or a code that is, costs a try.
+        let door = self.door().code(flow, source.as_deref());
+        let (job, sealed) = self.new_job(Asked::of(flow, body, activity, source))?;
+        let id = job.id;
+        let Tickets { presented, next } = tickets;
+        let check = NewCheck { job, ticket: presented, next_ticket: next, tries: CODES_A_FLOW, method };
+        match self.0.store.add_check(&check, &door).await? {
+            Checked::Begun => {
+                self.offer_now(sealed);
+                Ok(CodeCheck::Begun(id))
+            }
+            Checked::UnderWay => Ok(CodeCheck::UnderWay),
+            Checked::FlowSpent => Ok(CodeCheck::FlowSpent),
+            Checked::TurnedAway(turned_away) => Err(JobsError::TurnedAway(turned_away)),
+            Checked::PersonSpent => Err(JobsError::TurnedAway(TurnedAway::TooMany {
+                counted: Counted::Person,
+                wait: self.door().first_wait,
+            })),
+        }
+    }
+
     /// Submits what the flow was all about. The caller has seen that the flow's proof holds; the agent will look again.
     pub async fn submit(&self, flow: &Flow, body: Body, source: Option<String>) -> Result<JobId, JobsError> {
         let activity = match flow.operation {
             Operation::Reset => Activity::Reset,
             Operation::Change => Activity::Change,
             Operation::Unlock => Activity::Unlock,
+            // It has no such end.
+            Operation::Register => Activity::SignedIn,
         };
         let (job, sealed) = self.new_job(Asked::of(flow, body, activity, source))?;
         match self.0.store.submit(&job, self.door().reserved()).await? {
@@ -365,6 +420,8 @@ impl Jobs {
     async fn forget_what_is_over(&self) -> Result<(), StoreError> {
         self.0.store.forget_flows(self.now()).await?;
         self.0.store.forget_budgets(self.now()).await?;
+        let ago = |hours: i64| Timestamp::from_micros(self.now().as_micros() - hours * 3_600_000_000);
+        self.0.store.forget_unkept_methods(ago(1), ago(24 * 7 + 1)).await?;
         Ok(())
     }
 
@@ -546,6 +603,11 @@ impl Jobs {
                 | Activity::Reset
                 | Activity::Change
                 | Activity::Unlock
+                | Activity::SignedIn
+                | Activity::MethodAdded
+                | Activity::MethodTested
+                | Activity::MethodRemoved
+                | Activity::MethodsImported
                 | Activity::Erased => None,
             };
             let Ok(_place) = jobs.0.places.clone().acquire_owned().await else { return };
@@ -638,10 +700,21 @@ impl Jobs {
                     effects.code_sent = Some((&challenge_text, person));
                     effects.mailed_by = header.as_ref().map(|header| header.recipient);
                 }
-                Outcome::CodeAccepted { expires_at, rules, voucher, .. } => {
+                Outcome::CodeAccepted { expires_at, rules, voucher, renewed, .. } => {
                     effects.code_accepted = Some((*expires_at, rules.as_ref()));
                     effects.voucher = voucher.as_deref();
+                    effects.method = renewed.as_ref().map(MethodChange::Used);
                 }
+                Outcome::MoreProof { given, renewed, .. } => {
+                    effects.given = Some(given);
+                    effects.method = renewed.as_ref().map(MethodChange::Used);
+                }
+                Outcome::SignedIn { expires_at, .. } => effects.signed_in_until = Some(*expires_at),
+                Outcome::Kept { method, usable_at } => {
+                    effects.method = Some(MethodChange::Kept(method, *usable_at));
+                }
+                Outcome::Tested { renewed } => effects.method = Some(MethodChange::Used(renewed)),
+                Outcome::Removed { method } => effects.method = Some(MethodChange::Removed(*method)),
                 Outcome::Refused(failure) | Outcome::Retry(failure) | Outcome::Unknown(failure) => {
                     effects.failure = Some((attempt, failure));
                 }
@@ -664,6 +737,12 @@ impl Jobs {
         }
         Ok(())
     }
+}
+
+/// The methods for the agent, among noise.
+pub(crate) fn bundle(methods: &[Method]) -> Bundle {
+    let noise = ids::random::<{ SEALED * MOST_METHODS }>();
+    Bundle::of(methods.iter().map(|method| &method.sealed), noise.to_vec())
 }
 
 /// Doubles with each attempt, and is spread by a fifth so that jobs that failed together do not come back together.

@@ -12,6 +12,7 @@ mod home;
 mod job;
 mod page;
 pub(crate) mod problem;
+mod register;
 mod rules;
 mod words;
 
@@ -90,19 +91,23 @@ pub fn routes() -> Vec<Route> {
         route("/healthz", &["GET"], get(health::live)),
         route("/readyz", &["GET"], get(health::ready)),
     ];
-    for operation in [Operation::Reset, Operation::Change, Operation::Unlock] {
+    for operation in [Operation::Reset, Operation::Change, Operation::Unlock, Operation::Register] {
         let words = words::of(operation);
         let both = &["GET", "POST"][..];
         let ask = get(move |portal: Shared| async move { ask::show(operation, &portal) })
             .post(move |portal: Shared, request: Request| ask::post(operation, portal, request));
         let code = get(move |portal: Shared, headers: HeaderMap| code::show(operation, portal, headers))
             .post(move |portal: Shared, request: Request| code::post(operation, portal, request));
-        let finish = get(move |portal: Shared, headers: HeaderMap| finish::show(operation, portal, headers))
-            .post(move |portal: Shared, request: Request| finish::post(operation, portal, request));
         table.push(route(words.ask_path, both, ask));
         table.push(route(words.code_path, both, code));
+        if operation == Operation::Register {
+            continue;
+        }
+        let finish = get(move |portal: Shared, headers: HeaderMap| finish::show(operation, portal, headers))
+            .post(move |portal: Shared, request: Request| finish::post(operation, portal, request));
         table.push(route(words.finish_path, both, finish));
     }
+    table.extend(register::routes());
     table.extend(crate::reference::routes());
     table
 }

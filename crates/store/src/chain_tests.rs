@@ -100,6 +100,7 @@ impl Chain {
             form_token: "token".to_owned(),
             operation: Operation::Reset,
             user_name: UserName::parse(&name)?,
+            held: false,
             source,
             created_at: at,
             expires_at: at.plus(Duration::from_secs(1200)),
@@ -118,6 +119,11 @@ impl Chain {
             Outcome::Done(done) => Some(done),
             Outcome::CodeSent { .. }
             | Outcome::CodeAccepted { .. }
+            | Outcome::MoreProof { .. }
+            | Outcome::SignedIn { .. }
+            | Outcome::Kept { .. }
+            | Outcome::Tested { .. }
+            | Outcome::Removed { .. }
             | Outcome::Refused(_)
             | Outcome::Retry(_)
             | Outcome::Unknown(_) => None,

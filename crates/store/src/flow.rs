@@ -6,7 +6,7 @@ use crate::{Store, StoreError};
 use keyback_core::job::Operation;
 use keyback_core::{
     ChallengeId, CorrelationId, JobId, KeyId, ObjectGuid, PasswordRules, SourceAnchor, TicketHash, Timestamp,
-    UserName,
+    UserName, Way,
 };
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -23,6 +23,8 @@ pub struct NewFlow {
     pub operation: Operation,
     /// As typed.
     pub user_name: UserName,
+    /// They want to prove themselves with something that they hold: no code is mailed.
+    pub held: bool,
     /// Where the request came from.
     pub source: Option<String>,
     /// Now.
@@ -42,6 +44,8 @@ pub struct Flow {
     pub operation: Operation,
     /// As typed.
     pub user_name: UserName,
+    /// They want to prove themselves with something that they hold: no code was mailed.
+    pub held: bool,
     /// Where it began.
     pub source: Option<String>,
     /// The ticket is worth nothing after.
@@ -58,6 +62,10 @@ pub struct Flow {
     pub source_anchor: Option<SourceAnchor>,
     /// Where the code went, masked.
     pub mail_hint: Option<String>,
+    /// Ways in which a right code was given while another one is needed.
+    pub given: Vec<Way>,
+    /// The person's password was right, too: they may look after their methods until then.
+    pub signed_in_until: Option<Timestamp>,
     /// The code was right; the proof holds until then.
     pub proof_until: Option<Timestamp>,
     /// What the new password has to be like; for whoever has proved who they are.
@@ -90,6 +98,11 @@ fn read(row: &AnyRow) -> Result<Flow, StoreError> {
         object_guid: maybe("object_guid", row.try_get("object_guid")?)?,
         source_anchor: row.try_get::<Option<String>, _>("source_anchor")?.map(SourceAnchor::from_text),
         mail_hint: row.try_get("mail_hint")?,
+        held: row.try_get::<i64, _>("held")? != 0,
+        given: row
+            .try_get::<Option<String>, _>("given")?
+            .map_or(Ok(Vec::new()), |given| from_json("given", &given))?,
+        signed_in_until: row.try_get::<Option<i64>, _>("signed_in_until")?.map(Timestamp::from_micros),
         proof_until: row.try_get::<Option<i64>, _>("proof_until")?.map(Timestamp::from_micros),
         rules: row
             .try_get::<Option<String>, _>("rules")?
@@ -114,7 +127,7 @@ impl Store {
         }
         sqlx::query(
             "INSERT INTO flow (id, ticket_hash, correlation_id, operation, user_name, source, created_at, expires_at, \
-             form_token) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             form_token, held) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
         .bind(flow.correlation_id.to_string())
         .bind(flow.ticket_hash.as_bytes().as_slice())
@@ -125,6 +138,7 @@ impl Store {
         .bind(flow.created_at.as_micros())
         .bind(flow.expires_at.as_micros())
         .bind(flow.form_token.as_str())
+        .bind(i64::from(flow.held))
         .execute(&mut *tx)
         .await?;
         let head = insert_job(&mut tx, self.audit_head(), job).await?;

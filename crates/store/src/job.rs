@@ -2,6 +2,7 @@
 
 use crate::budget::{BudgetKey, Counted, Door, TurnedAway, enter, mark_home};
 use crate::flow::parsed;
+use crate::method::{MethodChange, NewMethod};
 use crate::trail::{Entry, Row, append_at_end, append_row};
 use crate::whole::whole;
 use crate::{Store, StoreError};
@@ -10,7 +11,7 @@ use keyback_core::diagnosis::Diagnosis;
 use keyback_core::job::{JobState, Kind, Operation};
 use keyback_core::statement::Said;
 use keyback_core::{
-    CorrelationId, Done, Failure, JobId, KeyId, ObjectGuid, PasswordRules, Person, TicketHash, Timestamp,
+    CorrelationId, Done, Failure, JobId, KeyId, ObjectGuid, PasswordRules, Person, TicketHash, Timestamp, Way,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -95,16 +96,18 @@ pub enum Submitted {
     Busy,
 }
 
-/// A code that is to be checked.
+/// A code that is to be checked, or another step of a flow's.
 pub struct NewCheck {
     /// The job that checks it.
     pub job: NewJob,
     /// Of the ticket that came with the code.
     pub ticket: TicketHash,
-    /// Of the ticket that is handed out for it: the flow's only one when the code is right.
+    /// Of the ticket that is handed out for it: the flow's only one when the code is right. The same one, where none is.
     pub next_ticket: TicketHash,
-    /// Codes that one flow may have been wrong with.
+    /// So often the same step of one flow may have been refused.
     pub tries: u32,
+    /// What the agent is asked to keep.
+    pub method: Option<NewMethod>,
 }
 
 /// What came of asking for a code to be checked.
@@ -144,6 +147,12 @@ pub struct Effects<'a> {
     pub code_accepted: Option<(Timestamp, Option<&'a PasswordRules>)>,
     /// What the agent says of that to other agents.
     pub voucher: Option<&'a str>,
+    /// The code was right, and this is what was given so far: another one is needed.
+    pub given: Option<&'a [Way]>,
+    /// The person's password was right, until then.
+    pub signed_in_until: Option<Timestamp>,
+    /// What becomes of a method.
+    pub method: Option<MethodChange<'a>>,
     /// The mark of the network from which the right code came.
     pub home: Option<BudgetKey>,
 }
@@ -309,6 +318,39 @@ async fn standing(tx: &mut Transaction<'_, Any>, flow: String) -> Result<Submitt
     }
 }
 
+/// What a step of a flow comes to beside its code: the next ticket is the flow's from then on.
+async fn keep_steps(
+    tx: &mut Transaction<'_, Any>,
+    job: &Job,
+    effects: &Effects<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if let Some(given) = effects.given {
+        sqlx::query(
+            "UPDATE flow SET given = $1, ticket_hash = COALESCE(next_ticket_hash, ticket_hash), \
+                 next_ticket_hash = NULL WHERE id = $2",
+        )
+        .bind(json("given", &given)?)
+        .bind(job.correlation_id.to_string())
+        .execute(&mut **tx)
+        .await?;
+    }
+    if let Some(until) = effects.signed_in_until {
+        sqlx::query(
+                "UPDATE flow SET signed_in_until = $1, expires_at = CASE WHEN expires_at < $1 THEN $1 ELSE expires_at END, \
+                 ticket_hash = COALESCE(next_ticket_hash, ticket_hash), next_ticket_hash = NULL WHERE id = $2",
+            )
+            .bind(until.as_micros())
+            .bind(job.correlation_id.to_string())
+            .execute(&mut **tx)
+            .await?;
+    }
+    if let Some(change) = effects.method {
+        crate::method::change(tx, change, now).await?;
+    }
+    Ok(())
+}
+
 impl Store {
     /// Counts a code that somebody typed and begins its check: budgets, tickets, the job and its intent, or none of
     /// them. Of many at once, one is checked.
@@ -335,12 +377,16 @@ impl Store {
             Err(TurnedAway::TooMany { counted: Counted::Person, .. }) => return Ok(Checked::PersonSpent),
             Err(turned_away) => return Ok(Checked::TurnedAway(turned_away)),
         }
+        if let Some(method) = &check.method {
+            crate::method::insert(&mut tx, method).await?;
+        }
+        let next = (check.ticket != check.next_ticket).then(|| check.next_ticket.as_bytes().as_slice());
         let taken = sqlx::query(
             "UPDATE flow SET ticket_hash = $1, next_ticket_hash = $2 \
              WHERE id = $3 AND (ticket_hash = $1 OR next_ticket_hash = $1)",
         )
         .bind(check.ticket.as_bytes().as_slice())
-        .bind(check.next_ticket.as_bytes().as_slice())
+        .bind(next)
         .bind(&flow)
         .execute(&mut *tx)
         .await?;
@@ -521,6 +567,7 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         }
+        keep_steps(&mut tx, job, &effects, now).await?;
         if let Some(home) = effects.home {
             mark_home(&mut tx, home, now).await?;
         }

@@ -13,6 +13,7 @@ mod error;
 mod flow;
 mod job;
 mod legacy;
+mod method;
 mod open;
 mod retention;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use budget::{BudgetKey, Counted, Door, MOST_SPENDS, Rate, Spend, TurnedAway}
 pub use error::StoreError;
 pub use flow::{Flow, NewFlow};
 pub use job::{Attempt, Checked, Effects, Job, NewCheck, NewJob, Submitted};
+pub use method::{Brought, Method, MethodChange, NewMethod};
 pub use open::Store;
 pub use retention::{Erased, Pruned};
 pub use trail::{AuditRow, AuditSpan};

@@ -2,10 +2,10 @@
 
 use crate::trail::{Entry, append, hash};
 use crate::{Store, StoreError};
-use keyback_core::audit::{Activity, AuditResult, Checkpoint, Facts, Head, Phase};
+use keyback_core::audit::{Activity, Checkpoint, Head};
 use keyback_core::keys::SigningKey;
 use keyback_core::statement::Statement;
-use keyback_core::{CorrelationId, ObjectGuid, Timestamp, ids};
+use keyback_core::{ObjectGuid, Timestamp};
 use sqlx::{AnyConnection, Executor, Row};
 
 /// Rows that one transaction deletes at most, so that a reset does not wait for it.
@@ -29,6 +29,7 @@ const ERASE_JOBS: &str = "DELETE FROM job WHERE finished_at IS NOT NULL \
      AND (object_guid = $1 OR lower(user_name) IN (SELECT value FROM json_each($2)))";
 const ERASE_FLOWS: &str =
     "DELETE FROM flow WHERE object_guid = $1 OR lower(user_name) IN (SELECT value FROM json_each($2))";
+const ERASE_METHODS: &str = "DELETE FROM method WHERE object_guid = $1 AND $2 = $2";
 const ERASE_PERSON: &str = "DELETE FROM person WHERE object_guid = $1 AND $2 = $2";
 const OPEN_JOBS: &str = "SELECT COUNT(*) FROM job WHERE finished_at IS NULL \
      AND (object_guid = $1 OR lower(user_name) IN (SELECT value FROM json_each($2)))";
@@ -170,7 +171,8 @@ impl Store {
         Ok(None)
     }
 
-    /// Deletes what names one person: of the audit trail, jobs that have ended, flows, and what was last seen of them.
+    /// Deletes what names one person: of the audit trail, jobs that have ended, flows, their methods, and what was last seen of
+    /// them.
     /// The rows stay, and so does the chain. A row says that it was done, and not to whom.
     pub async fn erase_person(&self, whom: ObjectGuid, now: Timestamp) -> Result<Erased, StoreError> {
         let guid = whom.to_string();
@@ -181,8 +183,15 @@ impl Store {
         let names = serde_json::to_string(&names)
             .map_err(|error| StoreError::Unreadable { what: "names", value: error.to_string() })?;
         let mut gone = Vec::new();
-        for statement in [ERASE_ROWS, ERASE_ATTEMPTS, ERASE_DIAGNOSES, ERASE_JOBS, ERASE_FLOWS, ERASE_PERSON]
-        {
+        for statement in [
+            ERASE_ROWS,
+            ERASE_ATTEMPTS,
+            ERASE_DIAGNOSES,
+            ERASE_JOBS,
+            ERASE_FLOWS,
+            ERASE_PERSON,
+            ERASE_METHODS,
+        ] {
             let done = sqlx::query(statement).bind(&guid).bind(&names).execute(&mut *tx).await?;
             gone.push(done.rows_affected());
         }
@@ -190,24 +199,7 @@ impl Store {
             sqlx::query_scalar(OPEN_JOBS).bind(&guid).bind(&names).fetch_one(&mut *tx).await?;
         let erased =
             Erased { rows: gone[0], jobs: gone[3], open_jobs: u64::try_from(open_jobs).unwrap_or(0) };
-        let facts = Facts {
-            phase: Phase::Outcome,
-            activity: Activity::Erased,
-            result: AuditResult::Success,
-            code: None,
-            cause: None,
-            done: None,
-            rows: Some(erased.rows),
-            legacy: false,
-        };
-        let entry = Entry {
-            at: now.as_micros(),
-            correlation_id: CorrelationId::from_random(ids::random()).to_string(),
-            job_id: String::new(),
-            facts,
-            personal: None,
-            said: None,
-        };
+        let entry = Entry::of_many(Activity::Erased, Some(erased.rows), now);
         let head = append(&mut tx, self.audit_head(), &entry).await?;
         tx.commit().await?;
         self.set_head(head);

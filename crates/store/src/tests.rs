@@ -108,6 +108,7 @@ fn new_flow(flow: CorrelationId) -> Result<NewFlow, Box<dyn std::error::Error>> 
         form_token: "token".to_owned(),
         operation: Operation::Reset,
         user_name: UserName::parse("ada")?,
+        held: false,
         source: None,
         created_at: NOW,
         expires_at: NOW.plus(Duration::from_secs(1200)),
@@ -244,7 +245,7 @@ async fn what_is_due_comes_back_oldest_first_and_orphans_are_those_that_run() ->
 fn check(seed: u8, lab: &Lab, ticket: &PlainTicket, next: &PlainTicket) -> NewCheck {
     let mut job = job(seed, lab.flow, Kind::Verify, None);
     job.intent.activity = Activity::CodeChecked;
-    NewCheck { job, ticket: ticket.hash_for(b""), next_ticket: next.hash_for(b""), tries: 5 }
+    NewCheck { job, ticket: ticket.hash_for(b""), next_ticket: next.hash_for(b""), tries: 5, method: None }
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! The audit trail: rows are appended by the transactions that they record, and read back.
 
 use crate::{Store, StoreError};
-use keyback_core::audit::{AuditEvent, ChainHash, Checkpoint, Clear, Facts, Head, Link, Personal, commit};
+use keyback_core::audit::{
+    Activity, AuditEvent, AuditResult, ChainHash, Checkpoint, Clear, Facts, Head, Link, Personal, Phase,
+    commit,
+};
 use keyback_core::statement::Said;
 use keyback_core::{CorrelationId, JobId, Timestamp, ids};
 use sqlx::any::{Any, AnyArguments, AnyRow};
@@ -141,6 +144,28 @@ impl<'a> Entry<'a> {
             facts: Facts::of(event),
             personal: Some(Personal::of(event, said.map(|said| said.reply.as_str()))),
             said,
+        }
+    }
+
+    /// Of what the server itself did to several at once, without a job.
+    pub fn of_many(activity: Activity, rows: Option<u64>, at: Timestamp) -> Self {
+        let facts = Facts {
+            phase: Phase::Outcome,
+            activity,
+            result: AuditResult::Success,
+            code: None,
+            cause: None,
+            done: None,
+            rows,
+            legacy: false,
+        };
+        Self {
+            at: at.as_micros(),
+            correlation_id: CorrelationId::from_random(ids::random()).to_string(),
+            job_id: String::new(),
+            facts,
+            personal: None,
+            said: None,
         }
     }
 }

@@ -53,8 +53,17 @@ impl Page {
 
     /// The first form that posts, with what is filled in already.
     pub fn form(&self) -> Result<Form> {
+        self.form_at("<form")
+    }
+
+    /// The same of the form that posts to `action`.
+    pub fn form_to(&self, action: &str) -> Result<Form> {
+        self.form_at(&format!("<form method=\"post\" action=\"{action}\""))
+    }
+
+    fn form_at(&self, begins: &str) -> Result<Form> {
         let html = self.text();
-        let at = html.find("<form").context("the page has no form")?;
+        let at = html.find(begins).with_context(|| format!("the page has no {begins}: {}", self.words()))?;
         let end = html[at..].find("</form>").map_or(html.len(), |end| at + end);
         let tags = tags(&html[at..end]);
         let action =

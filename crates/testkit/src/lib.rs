@@ -8,6 +8,7 @@ pub mod hostile;
 pub mod lab;
 pub mod mail;
 pub mod memory;
+pub mod phone;
 pub mod proxy;
 pub mod random;
 pub mod tripwire;

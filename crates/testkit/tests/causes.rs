@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Tests of causes that `lab/break` does not make.
-const TESTED: [(&str, &[Cause]); 13] = [
+const TESTED: [(&str, &[Cause]); 14] = [
     ("crates/ad/tests/directory/connect.rs", &[Cause::OutcomeUnknown]),
     (
         "crates/ad/tests/directory/write.rs",
@@ -38,6 +38,16 @@ const TESTED: [(&str, &[Cause]); 13] = [
     ),
     ("crates/agent/src/caps.rs", &[Cause::AgentCapOu]),
     ("crates/keyback/tests/keys.rs", &[Cause::AgentCapUser, Cause::KeyEnrolment]),
+    (
+        "crates/keyback/tests/register.rs",
+        &[
+            Cause::ProofCodeUsed,
+            Cause::ProofClockOff,
+            Cause::ProofPasswordTries,
+            Cause::ProofMethodFrozen,
+            Cause::ProofWayNotAllowed,
+        ],
+    ),
     ("crates/core/src/ids.rs", &[Cause::InputName]),
     ("crates/core/src/secrets.rs", &[Cause::InputPassword]),
     ("crates/keyback/src/config.rs", &[Cause::ConfigInvalid]),

@@ -30,7 +30,9 @@ NOT_MADE = {
         "config.invalid": "write a wrong line"}.items()},
     **{cause: "what a person types or does, not a state: " + how for cause, how in {
         "input.password": "type one that is refused", "input.name": "type one that is none", "input.form": "send another form",
-        "proof.wrong_code": "type another code", "proof.expired": "wait", "proof.too_many_tries": "try too often"}.items()},
+        "proof.wrong_code": "type another code", "proof.expired": "wait", "proof.too_many_tries": "try too often",
+        "proof.code_used": "type the same code twice", "proof.clock_off": "set the phone's clock back", "proof.password_tries": "type wrong passwords",
+        "proof.method_frozen": "use a method on the day it was added", "proof.way_not_allowed": "take a way out of `methods`"}.items()},
 }
 
 __all__ = ["MADE", "NOT_MADE", "Plain", "Record", "World", "undo", "undo_step"]

@@ -110,7 +110,7 @@ fn min_age(
     let enforced = match operation {
         Operation::Reset => ground.policy_hints,
         Operation::Change => true,
-        Operation::Unlock => false,
+        Operation::Unlock | Operation::Register => false,
     };
     let dn = subject.user.dn.as_str();
     let command = view.reads(ground, dn, &["pwdLastSet"]);
@@ -289,7 +289,7 @@ fn observed(view: &View<'_>, readable: Option<(&Ground, &Policy)>, report: &mut 
     let looked_at_history = match observed.operation {
         Operation::Reset => ground.policy_hints,
         Operation::Change => true,
-        Operation::Unlock => false,
+        Operation::Unlock | Operation::Register => false,
     };
     let by_filter = observed.cause == Some(Cause::PolicyComplexity);
     // Exactly what this cause means: the rules that can be read allow it, so it is history or a filter.

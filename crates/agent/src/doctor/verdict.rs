@@ -146,6 +146,11 @@ const fn replaces(cause: Cause) -> &'static [Cause] {
         | Cause::ProofWrongCode
         | Cause::ProofExpired
         | Cause::ProofTooMany
+        | Cause::ProofCodeUsed
+        | Cause::ProofClockOff
+        | Cause::ProofMethodFrozen
+        | Cause::ProofWayNotAllowed
+        | Cause::ProofPasswordTries
         | Cause::MailUnreachable
         | Cause::MessageRefused
         | Cause::ServerBusy
@@ -209,6 +214,11 @@ const fn place(cause: Cause) -> u8 {
         | Cause::ProofWrongCode
         | Cause::ProofExpired
         | Cause::ProofTooMany
+        | Cause::ProofCodeUsed
+        | Cause::ProofClockOff
+        | Cause::ProofMethodFrozen
+        | Cause::ProofWayNotAllowed
+        | Cause::ProofPasswordTries
         | Cause::MailUnreachable
         | Cause::MessageRefused
         | Cause::ServerBusy

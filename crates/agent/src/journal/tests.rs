@@ -2,6 +2,7 @@
 
 use super::*;
 use keyback_core::{Failure, SourceAnchor};
+use std::time::Duration;
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
 
@@ -23,6 +24,8 @@ fn challenge(seed: u8) -> Challenge {
             mail_hint: "a•••@ad.example".to_owned(),
         },
         code_hash: [0; 32],
+        held: false,
+        rule: None,
         stood: None,
     }
 }
@@ -207,7 +210,7 @@ async fn what_was_written_is_there_after_opening_again() -> Tested {
     journal.asked(job, NOW).await?;
     let journal = Journal::open(&path, NOW)?;
     assert_eq!(journal.job(job), Some(JobRecord::Begun { at: NOW, pin: pin(), asked: true }));
-    assert_eq!(journal.codes_since(minted.person.object_guid, NOW), 1);
+    assert_eq!(journal.codes_since(minted.person.object_guid, NOW, false), 1);
     Ok(())
 }
 
@@ -300,5 +303,48 @@ async fn a_journal_from_before_there_were_tags_is_read() -> Tested {
     assert_ne!(untagged, text);
     std::fs::write(&path, untagged)?;
     assert!(matches!(Journal::open(&path, NOW)?.job(number(1)), Some(JobRecord::Begun { .. })));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_used_once_and_what_was_removed_is_remembered_for_good_and_steps_for_a_day() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("journal");
+    let journal = Journal::open(&path, NOW)?;
+    let minted = challenge(1);
+    journal.minted(minted.clone()).await?;
+    let (app, sheet) = (MethodId::from_random([1; 16]), MethodId::from_random([2; 16]));
+    let job = |seed: u8| JobId::from_random([seed; 16]);
+    let spent = |method, what, seed| Some(Spent { method, what, job_id: job(seed) });
+    let until = Some(NOW.plus(Duration::from_secs(60)));
+    journal.tried_held(minted.id, NOW, None, None).await?;
+    journal.tried_held(minted.id, NOW, until, spent(app, Once::Step(100), 1)).await?;
+    journal.given(minted.id, NOW, Way::Recovery, spent(sheet, Once::Place(3), 2)).await?;
+    journal.method_gone(app, NOW).await?;
+    journal.password_tried(job(3), NOW, minted.person.object_guid).await?;
+    for (at, remembers) in [(NOW, true), (NOW.plus(Duration::from_hours(25)), false)] {
+        let journal = Journal::open(&path, NOW)?;
+        // So that time has passed: the newest record says how much.
+        journal.asked(job(9), at).await?;
+        drop(journal);
+        let journal = Journal::open(&path, at)?;
+        assert_eq!(
+            journal.spent_by(sheet, Once::Place(3)),
+            Some(job(2)),
+            "a sheet lies in a drawer for years"
+        );
+        assert_eq!(journal.spent_by(sheet, Once::Place(4)), None);
+        assert!(journal.is_gone(app) && !journal.is_gone(sheet));
+        assert_eq!(journal.spent_by(app, Once::Step(99)).is_some(), remembers, "a step before the used one");
+        assert_eq!(journal.spent_by(app, Once::Step(101)), None);
+        assert_eq!(journal.held_wrong(minted.person.object_guid), u32::from(remembers));
+        let tries = journal.passwords_since(minted.person.object_guid, NOW, job(3));
+        assert_eq!(tries, (usize::from(remembers), remembers));
+        let state = journal.challenge(minted.id);
+        assert_eq!(
+            state.map(|state| (state.proof_until, state.given)),
+            remembers.then(|| (until, vec![Way::Recovery]))
+        );
+    }
     Ok(())
 }

@@ -327,9 +327,13 @@ fn own_number(link: &Link) -> Option<i64> {
 fn agrees(said: &Ending, facts: &Facts) -> bool {
     match said {
         Ending::Done(done) => facts.result == AuditResult::Success && facts.done.as_ref() == Some(done),
-        Ending::CodeSent | Ending::CodeAccepted => {
-            facts.result == AuditResult::Success && facts.done.is_none()
-        }
+        Ending::CodeSent
+        | Ending::CodeAccepted
+        | Ending::MoreProof
+        | Ending::SignedIn
+        | Ending::Kept(_)
+        | Ending::Tested
+        | Ending::Removed(_) => facts.result == AuditResult::Success && facts.done.is_none(),
         Ending::Refused(code, cause) | Ending::Retry(code, cause) | Ending::Unknown(code, cause) => {
             facts.result == AuditResult::Failure
                 && (facts.code, facts.cause, &facts.done) == (Some(*code), Some(*cause), &None)

@@ -41,6 +41,11 @@ const fn signature_id(activity: Activity) -> &'static str {
         Activity::Reset => "reset",
         Activity::Change => "change",
         Activity::Unlock => "unlock",
+        Activity::SignedIn => "signed-in",
+        Activity::MethodAdded => "method-added",
+        Activity::MethodTested => "method-tested",
+        Activity::MethodRemoved => "method-removed",
+        Activity::MethodsImported => "methods-imported",
         Activity::Erased => "erased",
     }
 }

@@ -18,18 +18,25 @@ const fn step(activity: Activity) -> &'static str {
         Activity::Reset => "User submitted a new password",
         Activity::Change => "User submitted their current and a new password",
         Activity::Unlock => "User asked to unlock their account",
-        Activity::Erased => "",
+        Activity::SignedIn => "User submitted their current password",
+        Activity::MethodAdded => "User submitted a method to prove who they are",
+        Activity::MethodTested => "User submitted a code of a method to test it",
+        Activity::MethodRemoved => "User asked to remove a method",
+        Activity::MethodsImported | Activity::Erased => "",
     }
 }
 
 const fn operation(activity: Activity) -> &'static str {
     match activity {
-        Activity::Erased => "Delete",
+        Activity::Erased | Activity::MethodRemoved => "Delete",
+        Activity::MethodAdded | Activity::MethodsImported => "Add",
         Activity::CodeRequested
         | Activity::CodeChecked
         | Activity::Reset
         | Activity::Change
-        | Activity::Unlock => "Update",
+        | Activity::Unlock
+        | Activity::SignedIn
+        | Activity::MethodTested => "Update",
     }
 }
 

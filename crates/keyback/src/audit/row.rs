@@ -99,7 +99,7 @@ pub fn describe(row: &AuditRow) -> String {
             detail.push_str(&format!("  keyback doctor --job {id}"));
         }
     }
-    if row.facts.activity == Activity::Erased {
+    if matches!(row.facts.activity, Activity::Erased | Activity::MethodsImported) {
         detail = format!("  {} rows", row.facts.rows.unwrap_or(0));
     }
     format!(

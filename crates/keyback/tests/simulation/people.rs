@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use keyback_core::job::{JobState, Operation};
 use keyback_core::message::Body;
 use keyback_core::secrets::PlainTicket;
-use keyback_core::{CurrentPassword, JobId, NewPassword, PlainCode, TicketHash, UserName};
+use keyback_core::{CurrentPassword, JobId, NewPassword, TicketHash, TypedCode, UserName};
 use keyback_server::jobs::{CodeCheck, JobsError, Tickets};
 use keyback_store::Flow;
 use std::sync::PoisonError;
@@ -54,7 +54,7 @@ impl World {
         let (operation, name) = (person.operation, format!("u{}", person.user));
         self.log.push(format!("  person {number} asks for a code to {operation}"));
         let name = UserName::parse(&name).context("a name")?;
-        let correlation_id = match self.jobs.ask_code(ticket, operation, name, None).await {
+        let correlation_id = match self.jobs.ask_code(ticket, operation, name, false, None).await {
             Err(JobsError::TurnedAway(_)) => return Ok(()), // asked too often
             asked => asked?,
         };
@@ -74,7 +74,7 @@ impl World {
         let Some(code) = code else { return Ok(()) };
         self.log.push(format!("  person {number} types the code"));
         self.people[number].checking = true;
-        let code = PlainCode::parse(&code).context("a code")?;
+        let code = TypedCode::parse(&code).context("a code")?;
         let person = &self.people[number];
         let tickets = Tickets { presented: person.ticket.context("a ticket")?, next: new_ticket() };
         let checked = match self.jobs.check_code(flow, code, None, tickets).await {
@@ -100,7 +100,7 @@ impl World {
             format!("Job-{}-Pass!", self.passwords)
         };
         let current = match operation {
-            Operation::Reset | Operation::Unlock => None,
+            Operation::Reset | Operation::Unlock | Operation::Register => None,
             Operation::Change if self.random.percent(70) => Some(self.domain.password(user)),
             Operation::Change => Some(first_password(user)),
         };

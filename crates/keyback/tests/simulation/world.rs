@@ -12,7 +12,8 @@ use keyback_ad::simulation::Simulation;
 use keyback_ad::{Connector, DcAddress, Directory, DirectoryConfig, Limits};
 use keyback_agent::simulation::Broken;
 use keyback_agent::{
-    Agent, AgentKeys, AgentParts, Caps, Journal, MailConfig, Mailer, PasswordFilter, UnsealingKey,
+    Agent, AgentKeys, AgentParts, Caps, Journal, MailConfig, Mailer, PasswordFilter, ProofPolicy,
+    UnsealingKey, Vault,
 };
 use keyback_core::heartbeat::{ASK_IS_GOOD, Ask, Bytes32};
 use keyback_core::job::{JobState, Operation};
@@ -325,6 +326,8 @@ impl World {
             journal: Journal::open(&self.journal(number), self.agent_clock.now())?,
             caps: Caps { user_day: 100, agent_hour: 100, ou_hour: 100, burst: 100 },
             passwords: PasswordFilter::default(),
+            proof: ProofPolicy::default(),
+            vault: Vault::new([&[9; 32]]),
             mailer: mailer.simulated(postman),
             clock: Arc::clone(&self.agent_clock) as Arc<dyn Clock>,
             write_limit: Limits::default().write,

@@ -33,6 +33,8 @@ pub(crate) fn show(operation: Operation, portal: &Portal) -> Response {
 pub(crate) async fn post(operation: Operation, portal: Shared, request: Request) -> Answered {
     let words = words::of(operation);
     let (parts, body) = request.into_parts();
+    // The second button's: an app or a sheet of codes is at hand, and no mail is wanted.
+    let held = parts.uri.query() == Some("by=app");
     let [typed] = form::read(&parts.headers, body, ["user"]).await?;
     let Some(name) = user_name(&typed) else {
         let wrong = Some(Wrong::of("user", words::BAD_NAME, &NotAUserName));
@@ -43,7 +45,7 @@ pub(crate) async fn post(operation: Operation, portal: Shared, request: Request)
     let Source(source) = parts.extensions.get().cloned().unwrap_or_default();
     let ticket = PlainTicket::mint();
     let hash = ticket.hash_for(cookie::browser(&parts.headers));
-    let correlation_id = portal.jobs.ask_code(hash, operation, name, source).await?;
+    let correlation_id = portal.jobs.ask_code(hash, operation, name, held, source).await?;
     note(correlation_id);
     let mut response = see_other(words.code_path);
     response.headers_mut().insert(header::SET_COOKIE, cookie::set_ticket(&ticket, portal.origin.secure));

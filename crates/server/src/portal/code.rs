@@ -18,7 +18,7 @@ use axum::response::Response;
 use keyback_codes::{Cause, PublicCode};
 use keyback_core::audit::Activity;
 use keyback_core::job::{JobState, Operation};
-use keyback_core::{CorrelationId, Failure, PlainCode, PlainTicket};
+use keyback_core::{CorrelationId, Failure, PlainTicket, TypedCode, Way};
 use keyback_store::{Flow, Job, StoreError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -37,6 +37,12 @@ enum Stage {
     Checking,
     /// It was not the right one.
     WrongCode,
+    /// It was right, and used already.
+    Used,
+    /// It was right, of something that counts later.
+    Frozen,
+    /// It is of a moment that lies so many seconds from now.
+    ClockOff(i64),
     /// Nor were those before it.
     TooMany,
     /// No directory answers yet; tried again for so many minutes.
@@ -54,7 +60,28 @@ struct Code<'a> {
     stage: Stage,
     token: &'a str,
     correlation_id: CorrelationId,
+    /// Of an app or a sheet, not of a mail.
+    expects_held: bool,
+    /// Another one was right already.
+    second: bool,
     wrong: Option<Wrong>,
+}
+
+/// Whether the flow waits for a code of something that the person holds.
+fn expects_held(flow: &Flow) -> bool {
+    if flow.given.is_empty() { flow.held } else { flow.given.contains(&Way::Mail) }
+}
+
+/// The code that was typed, or what is wrong with its form.
+fn parse_code(flow: &Flow, typed: &[u8]) -> Result<TypedCode, &'static str> {
+    let code = std::str::from_utf8(typed).ok().and_then(TypedCode::parse);
+    match (code, expects_held(flow)) {
+        // The second one may be of any way that was not the first.
+        (Some(code), _) if !flow.given.is_empty() => Ok(code),
+        (Some(code), held) if held != matches!(code, TypedCode::Mailed(_)) => Ok(code),
+        (_, false) => Err(words::NOT_EIGHT_DIGITS),
+        (_, true) => Err(words::NOT_HELD),
+    }
 }
 
 /// Causes that come before anybody looks for the user, so that they tell nothing about one.
@@ -107,7 +134,11 @@ impl Portal {
         wrong: Option<Wrong>,
     ) -> Response {
         let wrong = wrong.or_else(|| match stage {
+            Stage::WrongCode if expects_held(&holder.flow) => Some(Wrong::new("code", words::WRONG_HELD)),
             Stage::WrongCode => Some(Wrong::new("code", words::WRONG_CODE)),
+            Stage::Used => Some(Wrong::new("code", words::USED_CODE)),
+            Stage::Frozen => Some(Wrong::new("code", words::FROZEN)),
+            Stage::ClockOff(seconds) => Some(Wrong::new("code", &words::clock_off(seconds))),
             Stage::TooMany => Some(Wrong::new("code", words::TOO_MANY_CODES)),
             Stage::Open | Stage::Checking | Stage::Waiting(_) | Stage::Failed(_) => None,
         });
@@ -119,6 +150,8 @@ impl Portal {
             stage,
             token: &holder.flow.form_token,
             correlation_id: holder.flow.correlation_id,
+            expects_held: expects_held(&holder.flow),
+            second: !holder.flow.given.is_empty(),
             wrong,
         };
         html(status, &page)
@@ -156,6 +189,12 @@ impl Portal {
     }
 }
 
+/// How far the phone's clock is ahead of the agent's, as the agent saw it.
+pub(super) fn seconds_off(failure: &Failure) -> i64 {
+    let clock = failure.evidence.iter().find(|seen| seen.attribute == "clock");
+    clock.and_then(|seen| seen.value.parse().ok()).unwrap_or(0)
+}
+
 /// What the codes that were typed came to; `None` before the first, and after a right one whose proof is over.
 fn stage_of_checks(jobs: &[Job]) -> Option<Stage> {
     let checks = || jobs.iter().filter(|job| job.activity == Activity::CodeChecked);
@@ -171,7 +210,18 @@ fn stage_of_checks(jobs: &[Job]) -> Option<Stage> {
     }
     // Which of wrong, too old and too many it was says whether there is a challenge, and so a user.
     let wrong = checks().filter(|job| matches!(job.state, JobState::Refused { .. })).count();
-    Some(if wrong >= CODES_A_FLOW as usize { Stage::TooMany } else { Stage::WrongCode })
+    Some(if wrong >= CODES_A_FLOW as usize {
+        Stage::TooMany
+    } else if failure.cause == Cause::ProofCodeUsed {
+        // Only whoever has the app or the sheet comes here.
+        Stage::Used
+    } else if failure.cause == Cause::ProofMethodFrozen {
+        Stage::Frozen
+    } else if failure.cause == Cause::ProofClockOff {
+        Stage::ClockOff(seconds_off(failure))
+    } else {
+        Stage::WrongCode
+    })
 }
 
 pub(crate) async fn show(operation: Operation, portal: Shared, headers: HeaderMap) -> Answered {
@@ -201,9 +251,12 @@ pub(crate) async fn post(operation: Operation, portal: Shared, request: Request)
     if let Some(elsewhere) = portal.beyond(operation, &holder.flow) {
         return Ok(elsewhere);
     }
-    let Some(code) = std::str::from_utf8(&typed).ok().and_then(PlainCode::parse) else {
-        let wrong = Wrong::new("code", words::NOT_EIGHT_DIGITS);
-        return Ok(portal.code_page(operation, &holder, Stage::Open, Some(wrong)));
+    let code = match parse_code(&holder.flow, &typed) {
+        Ok(code) => code,
+        Err(words) => {
+            let wrong = Some(Wrong::new("code", words));
+            return Ok(portal.code_page(operation, &holder, Stage::Open, wrong));
+        }
     };
     let early_until = portal.wait_for_mail(&mut holder, &parts.headers).await?;
     let Source(source) = parts.extensions.get().cloned().unwrap_or_default();

@@ -49,14 +49,14 @@ impl Finish<'_> {
 }
 
 impl Portal {
-    fn finish_page(&self, holder: &Holder, wrong: Option<Wrong>) -> Response {
+    pub(super) fn finish_page(&self, holder: &Holder, wrong: Option<Wrong>) -> Response {
         let Flow { operation, user_name, mail_hint, correlation_id, rules, .. } = &holder.flow;
         let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
         let page = Finish {
             frame: self.frame(),
             words: words::of(*operation),
             step: 3,
-            asks_current: matches!(operation, Operation::Change),
+            asks_current: matches!(operation, Operation::Change | Operation::Register),
             asks_new: matches!(operation, Operation::Reset | Operation::Change),
             user_name: user_name.as_str(),
             mail_hint: mail_hint.as_deref().unwrap_or_default(),
@@ -119,7 +119,7 @@ pub(crate) async fn post(operation: Operation, portal: Shared, request: Request)
     }
 }
 
-fn source(parts: &Parts) -> Option<String> {
+pub(super) fn source(parts: &Parts) -> Option<String> {
     parts.extensions.get().cloned().unwrap_or(Source(None)).0
 }
 
@@ -147,7 +147,7 @@ async fn read(
             let [token, current, new, repeat] = form::read(headers, body, names).await?;
             Fields { token, current, new, repeat }
         }
-        Operation::Unlock => {
+        Operation::Unlock | Operation::Register => {
             let [token] = form::read(headers, body, ["token"]).await?;
             Fields { token, current: nothing(), new: nothing(), repeat: nothing() }
         }
@@ -157,12 +157,12 @@ async fn read(
 impl Fields {
     fn into_body(self, operation: Operation, challenge: ChallengeId) -> Result<Body, Wrong> {
         let refused = |field| move |error: NotAPassword| Wrong::of(field, error.for_person(), &error);
-        if matches!(operation, Operation::Unlock) {
+        if matches!(operation, Operation::Unlock | Operation::Register) {
             return Ok(Body::Unlock { challenge });
         }
         let current = match operation {
             Operation::Change => Some(CurrentPassword::parse(self.current).map_err(refused("current"))?),
-            Operation::Reset | Operation::Unlock => None,
+            Operation::Reset | Operation::Unlock | Operation::Register => None,
         };
         let repeated = same(&self.new, &self.repeat);
         let new = NewPassword::parse(self.new).map_err(refused("new"))?;

@@ -46,7 +46,7 @@ struct View {
 enum Stage {
     Working,
     Waiting(String),
-    Done { joined: bool },
+    Done { joined: bool, by_mail: bool },
     Failed { todo: &'static str, code: PublicCode, next: &'static str, button: &'static str },
 }
 
@@ -79,7 +79,11 @@ impl View {
             JobState::Queued { .. } | JobState::Doubtful { .. } => {
                 Stage::Waiting(words::keep_trying(minutes_left(job, now)))
             }
-            JobState::Succeeded { .. } => Stage::Done { joined: job.correlation_id != flow.correlation_id },
+            JobState::Succeeded { .. } => Stage::Done {
+                joined: job.correlation_id != flow.correlation_id,
+                // Whoever came in with something that they hold needs no reminder.
+                by_mail: !flow.held && flow.given.is_empty(),
+            },
             JobState::Refused { why: failure, .. } | JobState::Exhausted { last: failure, .. } => {
                 let words = words::of(flow.operation);
                 let refused = matches!(job.state, JobState::Refused { .. });

@@ -32,7 +32,7 @@ pub(crate) struct Moment {
 
 impl Moment {
     /// The first whole minute that is not before `at`.
-    fn at_or_after(at: Timestamp) -> Self {
+    pub(super) fn at_or_after(at: Timestamp) -> Self {
         let machine = at.plus(Duration::from_micros(59_999_999)).to_string();
         let minute = machine.get(..16).unwrap_or(&machine);
         Self { text: format!("{} UTC", minute.replace('T', ", ")), machine: format!("{minute}Z") }

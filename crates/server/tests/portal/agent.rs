@@ -4,9 +4,13 @@ use hpke::{Deserializable, Kem as _, OpModeR, Serializable};
 use keyback_codes::Cause;
 use keyback_core::keys::{Aead, Kdf, Kem, SealingKey, SigningKey, VerifyingKey};
 use keyback_core::message::{Body, Reply, SignedRequest, seal_info};
+use keyback_core::methods::{SEALED, SealedBytes};
 use keyback_core::outcome::Outcome;
 use keyback_core::relay::{Answer, Relay, RelayError};
-use keyback_core::{ChallengeId, Done, Failure, ObjectGuid, PasswordRules, Person, SourceAnchor, Timestamp};
+use keyback_core::{
+    ChallengeId, Done, Failure, MethodId, ObjectGuid, PasswordRules, Person, SealedMethod, SourceAnchor,
+    Timestamp, Way,
+};
 use keyback_server::Sealer;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +21,16 @@ use tokio::sync::Semaphore;
 pub const CODE: &str = "12345678";
 /// How long the agent says that a proof holds; far beyond every test's clock.
 const LATE: Timestamp = Timestamp::from_micros(4_000_000_000_000_000);
+
+/// Alice's password, where she has to type it.
+pub const PASSWORD: &str = "Alices-Own-1!";
+/// What her app shows.
+pub const APP_CODE: &str = "123456";
+
+fn kept(id: MethodId, way: Way) -> Outcome {
+    let sealed = SealedBytes::new(vec![1; SEALED]).unwrap();
+    Outcome::Kept { method: SealedMethod { id, way, sealed }, usable_at: Timestamp::from_micros(0) }
+}
 
 pub fn challenge() -> ChallengeId {
     ChallengeId::from_random([5; 16])
@@ -134,8 +148,8 @@ impl Agent {
             None => Outcome::Refused(Failure::of(Cause::ProofExpired)),
         };
         let (said, outcome) = match body {
-            Body::AskCode { user } => (format!("ask {user}"), self.ask(user.as_str())),
-            Body::CheckCode { challenge: id, code } => {
+            Body::AskCode { user, .. } => (format!("ask {user}"), self.ask(user.as_str())),
+            Body::CheckCode { challenge: id, code, .. } => {
                 let right = *id == challenge() && code.expose() == CODE;
                 let outcome = if right {
                     Outcome::CodeAccepted {
@@ -143,6 +157,7 @@ impl Agent {
                         expires_at: LATE,
                         rules: lock(&self.rules).clone(),
                         voucher: None,
+                        renewed: None,
                     }
                 } else {
                     Outcome::Refused(Failure::of(Cause::ProofWrongCode))
@@ -154,6 +169,31 @@ impl Agent {
                 (format!("change {} {}", current.expose(), new.expose()), write(challenge))
             }
             Body::Unlock { challenge } => ("unlock".to_owned(), write(challenge)),
+            Body::CheckPassword { challenge, current } => {
+                let outcome = if current.expose() == PASSWORD {
+                    Outcome::SignedIn { challenge: *challenge, expires_at: LATE }
+                } else {
+                    Outcome::Refused(Failure::of(Cause::TargetWrongPassword))
+                };
+                (format!("sign in {}", current.expose()), outcome)
+            }
+            Body::AddTotp { method, code, .. } => {
+                let outcome = match code.expose() {
+                    APP_CODE => kept(*method, Way::Totp),
+                    "700000" => {
+                        Outcome::Refused(Failure::of(Cause::ProofClockOff).seen("clock", "-420", "phone"))
+                    }
+                    _ => Outcome::Refused(Failure::of(Cause::ProofWrongCode)),
+                };
+                ("add app".to_owned(), outcome)
+            }
+            Body::AddRecovery { method, codes, .. } => {
+                (format!("add sheet {}", codes.len()), kept(*method, Way::Recovery))
+            }
+            Body::TestMethod { code, .. } => {
+                (format!("test {}", code.expose()), Outcome::Refused(Failure::of(Cause::ProofCodeUsed)))
+            }
+            Body::RemoveMethod { method, .. } => ("remove".to_owned(), Outcome::Removed { method: *method }),
         };
         lock(&self.asked).push(said);
         outcome

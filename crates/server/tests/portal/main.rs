@@ -12,6 +12,7 @@ mod live;
 mod pages;
 mod passwords;
 mod reference;
+mod register;
 mod site;
 mod slow;
 

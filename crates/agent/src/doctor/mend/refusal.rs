@@ -91,6 +91,11 @@ pub(super) const fn why_not(cause: Cause) -> Option<&'static str> {
         | Cause::InputForm
         | Cause::ProofWrongCode
         | Cause::ProofExpired
-        | Cause::ProofTooMany => TYPED,
+        | Cause::ProofTooMany
+        | Cause::ProofCodeUsed
+        | Cause::ProofClockOff
+        | Cause::ProofMethodFrozen
+        | Cause::ProofWayNotAllowed
+        | Cause::ProofPasswordTries => TYPED,
     })
 }
