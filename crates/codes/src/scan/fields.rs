@@ -6,6 +6,8 @@ use super::anchors::{Kinds, beginning};
 use super::record::is_powerbi;
 use super::text::{Codes, byte_at, is_word, run};
 use crate::catalogue::Entry;
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 /// Names of fields whose value is a result code.
 const FIELDS: [(&str, Kinds); 6] = [
@@ -16,6 +18,9 @@ const FIELDS: [(&str, Kinds); 6] = [
     ("error_codes", beginning(&["error_codes"])),
     ("Sign-in error code", beginning(&["Sign-in"])),
 ];
+
+static FINDERS: LazyLock<[Finder<'_>; FIELDS.len()]> =
+    LazyLock::new(|| FIELDS.map(|(field, _)| Finder::new(field)));
 
 /// What stands around a field's name and value in one escape or another.
 const DECORATIONS: [&str; 10] = ["\"", "'", "\\", " ", "\t", "&#34;", "&#39;", "&quot;", "%22", "%20"];
@@ -31,11 +36,11 @@ fn undecorated(text: &str, mut at: usize) -> usize {
 }
 
 pub(super) fn fields_in(text: &str, kinds: Kinds, codes: &mut Codes) {
-    for (field, anchor) in FIELDS {
+    for ((field, anchor), finder) in FIELDS.into_iter().zip(&*FINDERS) {
         if !kinds.any(anchor) {
             continue;
         }
-        for at in memchr::memmem::find_iter(text.as_bytes(), field) {
+        for at in finder.find_iter(text.as_bytes()) {
             if at.checked_sub(1).is_some_and(|before| is_word(text.as_bytes()[before])) {
                 continue;
             }

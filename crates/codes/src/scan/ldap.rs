@@ -4,6 +4,7 @@ use super::Confidence::Certain;
 use super::stamp::floor;
 use super::text::{Codes, byte_at, is_word, places, run};
 use crate::catalogue::{Entry, Kind};
+use memchr::memmem::Finder;
 
 /// Phrases behind which a result code stands; in lower case.
 const MARKS: [&str; 16] = [
@@ -128,7 +129,7 @@ fn is_word_char(c: char) -> bool {
 /// `result: 50 insufficientAccessRights`, `Result: unwillingToPerform (53)`.
 fn described(text: &str, codes: &mut Codes) {
     for name in NAMES {
-        for at in places(text, name) {
+        for at in places(text, &Finder::new(name)) {
             let end = at + name.len();
             if is_word(byte_at(text, end)) {
                 continue;
@@ -162,7 +163,7 @@ fn sub_codes(text: &str, codes: &mut Codes) {
     if !text.contains("LdapErr") && !text.contains("AcceptSecurityContext") {
         return;
     }
-    for at in places(text, "data ") {
+    for at in places(text, &Finder::new("data ")) {
         let data = run(text, at + 5, |byte| byte.is_ascii_alphanumeric()).to_ascii_lowercase();
         if Entry::find("ad-bind", &data).is_some_and(|entry| entry.code == data) {
             codes.add("ad-bind", data, Certain, at);

@@ -5,6 +5,8 @@ use super::anchors::{Kinds, beginning};
 use super::stamp::floor;
 use super::text::{Codes, byte_at, is_word, places, run};
 use crate::catalogue::{Entry, Kind};
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 const fn of(anchor: &str) -> Kinds {
     beginning(&[anchor])
@@ -29,12 +31,17 @@ const PREFIXES: [(&str, &str, Kinds); 15] = [
     ("KRB5_KPASSWD_", "kpasswd", of("_KPASSWD_")),
 ];
 
+static FINDERS: LazyLock<[Finder<'_>; PREFIXES.len()]> =
+    LazyLock::new(|| PREFIXES.map(|(prefix, ..)| Finder::new(prefix)));
+const JAVA: Kinds = of("KrbException");
+static JAVA_FINDER: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("KrbException"));
+
 pub(super) fn names_in(text: &str, kinds: Kinds, codes: &mut Codes) {
-    for (prefix, family, anchor) in PREFIXES {
+    for ((prefix, family, anchor), finder) in PREFIXES.iter().copied().zip(&*FINDERS) {
         if !kinds.any(anchor) {
             continue;
         }
-        for at in places(text, prefix) {
+        for at in places(text, finder) {
             let name = run(text, at, is_word);
             let end = at + name.len();
             // `ERROR_ACCESS_DENIED.md`, `--STATUS_X-y`: the name of something else.
@@ -56,8 +63,11 @@ pub(super) fn names_in(text: &str, kinds: Kinds, codes: &mut Codes) {
             codes.add(entry.family, code, Possible, at);
         }
     }
+    if !kinds.any(JAVA) {
+        return;
+    }
     // Java: `KrbException: Pre-authentication information was invalid (24) - PREAUTH_FAILED`.
-    for at in places(text, "KrbException") {
+    for at in places(text, &JAVA_FINDER) {
         let line = text[at..floor(text, at + 160)].lines().next().unwrap_or_default();
         let number = line.split('(').skip(1).find_map(|part| part.split_once(')'));
         if let Some((number, _)) = number
@@ -104,8 +114,9 @@ const SAYS_RESULT: [&str; 14] = [
 
 /// `hr=80230626`, `0x80070005`, `0xC000006A`.
 pub(super) fn results_in(text: &str, codes: &mut Codes) {
-    for prefix in ["hr=", "0x"] {
-        for at in places(text, prefix) {
+    static RESULTS: LazyLock<[Finder<'_>; 2]> = LazyLock::new(|| ["hr=", "0x"].map(Finder::new));
+    for (prefix, finder) in ["hr=", "0x"].into_iter().zip(&*RESULTS) {
+        for at in places(text, finder) {
             let start = at + prefix.len();
             let start = start + if text[start..].starts_with("0x") { 2 } else { 0 };
             let digits = run(text, start, |byte| byte.is_ascii_hexdigit());

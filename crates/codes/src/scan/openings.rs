@@ -1,5 +1,8 @@
 //! Where a log statement begins and ends: what the beginning of a line tells.
 
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
+
 /// What the beginning of a line says about its place in a statement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Opening {
@@ -161,7 +164,8 @@ pub(super) fn statement_end(bytes: &[u8], begin: usize, limit: usize) -> (usize,
 }
 
 fn is_traceback(line: &[u8]) -> bool {
-    memchr::memmem::find(&line[..line.len().min(256)], b"Traceback (most recent").is_some()
+    static TRACEBACK: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("Traceback (most recent"));
+    TRACEBACK.find(&line[..line.len().min(256)]).is_some()
 }
 
 /// Where the statement begins that holds `at`. Nothing before `floor` belongs to it.

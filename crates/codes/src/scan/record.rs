@@ -293,7 +293,7 @@ fn folded(key: &str) -> impl Iterator<Item = u8> {
 
 /// Whether the name of a field is one of these, which are folded.
 fn is_one_of(key: &str, names: &[&str]) -> bool {
-    names.iter().any(|name| folded(key).eq(name.bytes()))
+    names.iter().any(|name| name.len() <= key.len() && folded(key).eq(name.bytes()))
 }
 
 /// Names in the manner of Power BI's: `ModelRefreshFailed_CredentialsNotSpecified`.

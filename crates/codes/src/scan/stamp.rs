@@ -1,12 +1,25 @@
 //! When, under which correlation ID, and whom: read off a statement's text.
 
 pub(super) use super::clock::{epoch, time};
-use memchr::memmem;
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
+
+static TIMESTAMP: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("Timestamp"));
+/// `Trace ID` ends in the same letters and is another thing.
+static CORRELATIONS: LazyLock<[Finder<'_>; 4]> =
+    LazyLock::new(|| ["orrelation", "rackingId", "racking ID", "lient-request-id"].map(Finder::new));
+/// What is common to the next four: most texts hold none.
+static PRINCIPAL: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("rincipalName"));
+static PRINCIPALS: LazyLock<[Finder<'_>; 4]> = LazyLock::new(|| {
+    ["UserPrincipalName:", "userPrincipalName\":", "UserPrincipalName=", "userPrincipalName="]
+        .map(Finder::new)
+});
+static USERS: LazyLock<[Finder<'_>; 3]> =
+    LazyLock::new(|| ["user account '", "upn:", "username="].map(Finder::new));
 
 /// The time that the code's own message carries, else the first of the statement.
 pub(super) fn time_of(text: &str) -> Option<String> {
-    let own =
-        memmem::find(text.as_bytes(), b"Timestamp").and_then(|at| time(&text[at..floor(text, at + 60)]));
+    let own = TIMESTAMP.find(text.as_bytes()).and_then(|at| time(&text[at..floor(text, at + 60)]));
     own.or_else(|| time(&text[..floor(text, 200)]))
 }
 
@@ -15,10 +28,9 @@ pub(super) fn correlation_id(text: &str) -> Option<String> {
     if text.len() < "rackingId".len() + GUID {
         return None;
     }
-    // `Trace ID` ends in the same letters and is another thing.
-    for part in ["orrelation", "rackingId", "racking ID", "lient-request-id"] {
-        for at in memmem::find_iter(text.as_bytes(), part) {
-            let from = at + part.len();
+    for part in &*CORRELATIONS {
+        for at in part.find_iter(text.as_bytes()) {
+            let from = at + part.needle().len();
             let near = text.get(from..floor(text, from + 60)).unwrap_or_default();
             if let Some(guid) = guid_within(near) {
                 return Some(guid.to_ascii_lowercase());
@@ -50,16 +62,10 @@ pub(super) fn is_guid(text: &str) -> bool {
 pub(super) fn user(text: &str) -> Option<String> {
     // Every label ends in one of these.
     memchr::memchr3(b':', b'=', b'\'', text.as_bytes())?;
-    let has = |part: &str| memmem::find(text.as_bytes(), part.as_bytes()).is_some();
-    // The labels, by what is common to them: most texts hold none.
-    let principal: &[&str] = if has("rincipalName") {
-        &["UserPrincipalName:", "userPrincipalName\":", "UserPrincipalName=", "userPrincipalName="]
-    } else {
-        &[]
-    };
-    for label in principal.iter().chain(&["user account '", "upn:", "username="]) {
-        let Some(at) = memmem::find(text.as_bytes(), label.as_bytes()) else { continue };
-        let rest = text[at + label.len()..].trim_start_matches([' ', '"', '\'']);
+    let principals = PRINCIPAL.find(text.as_bytes()).map(|_| &*PRINCIPALS);
+    for label in principals.into_iter().flatten().chain(&*USERS) {
+        let Some(at) = label.find(text.as_bytes()) else { continue };
+        let rest = text[at + label.needle().len()..].trim_start_matches([' ', '"', '\'']);
         let name: String =
             rest.chars().take_while(|c| c.is_alphanumeric() || "@._-+'#\\$".contains(*c)).take(256).collect();
         if name.len() > 1 {

@@ -3,7 +3,9 @@
 use super::Confidence::{self, Certain, Likely};
 use super::anchors::{self, Kinds, beginning};
 use super::{MOST_CODES, fields, ldap, names, note, windows};
+use memchr::memmem::Finder;
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 /// The codes of one record, each once; no more than [`MOST_CODES`].
 #[derive(Default)]
@@ -98,9 +100,9 @@ fn begins_word(text: &[u8], at: usize) -> bool {
     before == b'm' && colour.eq([b'[', 0x1b])
 }
 
-/// Every place where `literal` stands and no letter or digit touches its left side.
-pub(super) fn places<'a>(text: &'a str, literal: &'a str) -> impl Iterator<Item = usize> + 'a {
-    memchr::memmem::find_iter(text.as_bytes(), literal).filter(move |at| begins_word(text.as_bytes(), *at))
+/// Every place where a literal stands and no letter or digit touches its left side.
+pub(super) fn places<'a>(text: &'a str, literal: &'a Finder<'_>) -> impl Iterator<Item = usize> + 'a {
+    literal.find_iter(text.as_bytes()).filter(move |at| begins_word(text.as_bytes(), *at))
 }
 
 /// The bytes from `from` on that are `of` a kind. ASCII kinds only: the border is one of a character.
@@ -173,7 +175,10 @@ fn joined(text: &str, at: usize, end: usize) -> bool {
 
 /// AADSTS and SSPR codes.
 fn entra(text: &str, codes: &mut Codes) {
-    for at in places(text, "AADSTS") {
+    static LITERALS: LazyLock<[Finder<'_>; 3]> =
+        LazyLock::new(|| ["AADSTS", "error?code=", "SSPR_"].map(Finder::new));
+    let [aadsts, address, sspr] = &*LITERALS;
+    for at in places(text, aadsts) {
         let digits = run(text, at + 6, |byte| byte.is_ascii_digit());
         let end = at + 6 + digits.len();
         let whole = (5..=8).contains(&digits.len()) && !digits.starts_with('0');
@@ -181,24 +186,23 @@ fn entra(text: &str, codes: &mut Codes) {
             codes.add("aadsts", digits, Certain, at);
         }
     }
-    for literal in ["error?code="] {
-        for (at, _) in text.match_indices(literal) {
-            let host = &text[super::stamp::floor(text, at.saturating_sub(60))..at];
-            let ours = [
-                "login.microsoftonline",
-                "login.microsoft.com",
-                "login.windows.net",
-                "login.partner.microsoftonline",
-            ]
-            .iter()
-            .any(|name| host.contains(name));
-            let digits = run(text, at + literal.len(), |byte| byte.is_ascii_digit());
-            if ours && !is_word(byte_at(text, at + literal.len() + digits.len())) {
-                codes.add_sign_in(digits, at);
-            }
+    for at in address.find_iter(text.as_bytes()) {
+        let host = &text[super::stamp::floor(text, at.saturating_sub(60))..at];
+        let ours = [
+            "login.microsoftonline",
+            "login.microsoft.com",
+            "login.windows.net",
+            "login.partner.microsoftonline",
+        ]
+        .iter()
+        .any(|name| host.contains(name));
+        let from = at + address.needle().len();
+        let digits = run(text, from, |byte| byte.is_ascii_digit());
+        if ours && !is_word(byte_at(text, from + digits.len())) {
+            codes.add_sign_in(digits, at);
         }
     }
-    for at in places(text, "SSPR_") {
+    for at in places(text, sspr) {
         let digits = run(text, at + 5, |byte| byte.is_ascii_digit());
         let end = at + 5 + digits.len();
         if digits.len() == 4 && !is_word(byte_at(text, end)) && !joined(text, at, end) {
