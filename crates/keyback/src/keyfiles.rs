@@ -199,9 +199,17 @@ pub fn vault(agent: &Agent) -> Result<Vault, Trouble> {
 
 /// Writes a file that only its owner may read. One that is there is left alone: `false`.
 pub fn write_new(path: &Path, text: &str) -> io::Result<bool> {
-    match create(path) {
-        Ok(mut file) => file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map(|()| true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+    // Whole or not at all: another process that starts with this one must not read half of it.
+    let new = path.with_extension(format!("new-{}", std::process::id()));
+    let written = create(&new).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::hard_link(&new, path)
+    });
+    let removed = std::fs::remove_file(&new);
+    match written {
+        Ok(()) => removed.map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.exists() => Ok(false),
         Err(error) => Err(error),
     }
 }

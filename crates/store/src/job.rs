@@ -160,11 +160,26 @@ pub struct Effects<'a> {
 impl Effects<'_> {
     /// Whether the transition and its audit row are all that is kept.
     const fn are_in_the_move(&self) -> bool {
-        self.failure.is_none()
-            && self.diagnosis.is_none()
-            && self.code_sent.is_none()
-            && self.code_accepted.is_none()
-            && self.home.is_none()
+        // By name, so that what is added later is thought of.
+        let Self {
+            failure: None,
+            diagnosis: None,
+            code_sent: None,
+            mailed_by: _,
+            code_accepted: None,
+            voucher: _,
+            given: None,
+            signed_in_until: None,
+            method: None,
+            home: None,
+            done: _,
+            outcome: _,
+            said: _,
+        } = self
+        else {
+            return false;
+        };
+        true
     }
 }
 
